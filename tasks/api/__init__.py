@@ -1,0 +1,1 @@
+"""The faces: each translates one dialect into calls of the core and knows no other face."""
