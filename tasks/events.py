@@ -1,0 +1,191 @@
+"""The record of what happened: audit events, hash-chained by task, and their outbox rows."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+
+from .models import AuditEvent, Task, canonical
+
+if TYPE_CHECKING:
+    from .actions import Call
+
+GENESIS = bytes(32)
+"""What stands in for the hash before a task's first event."""
+
+
+class Entry(NamedTuple):
+    """One event to be written: the task, the version it makes, and what changed."""
+
+    task_id: UUID
+    version: int
+    previous_hash: bytes
+    before: str
+    after: str
+
+
+def seal(previous_hash: bytes, *values: Any) -> bytes:
+    """The HMAC-SHA-256 of an event and the hash before it, under the key outside the database."""
+    message = previous_hash + canonical([_plain(value) for value in values]).encode()
+    return hmac.digest(settings.AUDIT_KEY.encode(), message, "sha256")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return str(value) if isinstance(value, UUID) else value
+
+
+def parameters(
+    event: str, call: Call, at: datetime, reason: str | None, entries: Sequence[Entry]
+) -> dict[str, Any]:
+    """The parameters of RECORD for some entries of one event; hashes are made here."""
+    shared = {
+        "event": event,
+        "actor": call.actor.username if call.actor else "system",
+        "actor_id": call.user_id,
+        "on_behalf_of": call.on_behalf_of,
+        "channel": str(call.channel),
+        "request_id": call.request_id,
+        "operation_id": call.operation_id,
+        "reason": reason,
+        "at": at,
+    }
+    plain = [_plain(value) for value in shared.values()]
+    return {
+        **shared,
+        "task_ids": [entry.task_id for entry in entries],
+        "task_versions": [entry.version for entry in entries],
+        "previous": [entry.previous_hash for entry in entries],
+        "before": [entry.before for entry in entries],
+        "after": [entry.after for entry in entries],
+        "hashes": [
+            seal(
+                entry.previous_hash,
+                entry.task_id,
+                entry.version,
+                *plain,
+                entry.before,
+                entry.after,
+            )
+            for entry in entries
+        ],
+    }
+
+
+INPUT_COLUMNS = {
+    "id": "%(task_ids)s::uuid[]",
+    "version": "%(task_versions)s::int[]",
+    "previous": "%(previous)s::bytea[]",
+    "before": "%(before)s::text[]",
+    "after": "%(after)s::text[]",
+    "hash": "%(hashes)s::bytea[]",
+}
+"""The columns of the CTE `input`, one row for each entry, that RECORD reads."""
+
+RECORD = """
+    event as (
+        insert into tasks_auditevent (task_id, version, event, actor, actor_id, on_behalf_of,
+            channel, request_id, operation_id, before, after, reason, at, previous_hash, hash)
+        select i.id, i.version, %(event)s, %(actor)s, %(actor_id)s::bigint, %(on_behalf_of)s,
+            %(channel)s, %(request_id)s, %(operation_id)s::uuid, i.before, i.after,
+            %(reason)s::text, %(at)s::timestamptz, i.previous, i.hash
+        from input i order by i.id
+        returning id),
+    outbox as (insert into tasks_outboxevent (event_id) select id from event)"""
+"""CTEs that write the audit and outbox rows of the entries in `input`."""
+
+
+def input_cte(columns: dict[str, str]) -> str:
+    """The CTE `input` over parallel arrays: {column: array expression}."""
+    return (
+        f"input as materialized (select * from unnest({', '.join(columns.values())}) "
+        f"as i({', '.join(columns)}))"
+    )
+
+
+class Fault(NamedTuple):
+    """The first event of a task that is not as it was written, and how one can tell."""
+
+    task_id: UUID
+    version: int
+    why: str
+
+
+def verify(tasks: Iterable[Task] | None = None) -> Iterator[Fault]:
+    """The first bad event of each task whose chain does not hold; nothing when all is well.
+
+    Without `tasks` every chain is walked, also those of tasks that are gone without a trace.
+    """
+    events = AuditEvent.objects.order_by("task_id", "version", "id")
+    heads = Task.objects.order_by("pk")
+    if tasks is not None:
+        ids = [task.pk for task in tasks]
+        events, heads = events.filter(task_id__in=ids), heads.filter(pk__in=ids)
+    stored = {
+        pk: (version, bytes(head))
+        for pk, version, head in heads.values_list("pk", "version", "head").iterator(10_000)
+    }
+    current: UUID | None = None
+    version, previous, bad = 0, GENESIS, False
+    for event in events.iterator(10_000):
+        if event.task_id != current:
+            if current is not None and not bad:
+                yield from _end_of_chain(current, version, previous, stored)
+            current, version, previous, bad = event.task_id, 0, GENESIS, False
+        if bad:
+            continue
+        why = _fault(event, version, previous)
+        if why:
+            bad = True
+            stored.pop(current, None)
+            yield Fault(current, version + 1 if event.version > version + 1 else event.version, why)
+        version, previous = event.version, bytes(event.hash)
+    if current is not None and not bad:
+        yield from _end_of_chain(current, version, previous, stored)
+    for pk, (stored_version, _) in stored.items():
+        if stored_version:
+            yield Fault(pk, 1, "the task has no events at all")
+
+
+def _end_of_chain(
+    task_id: UUID, version: int, last: bytes, stored: dict[UUID, tuple[int, bytes]]
+) -> Iterator[Fault]:
+    head = stored.pop(task_id, None)
+    if head is None:
+        yield Fault(task_id, version, "the task itself is gone without a trace")
+    elif head[0] > version:
+        yield Fault(task_id, version + 1, f"missing: the task is at version {head[0]}")
+    elif head != (version, last):
+        yield Fault(task_id, version, "not the event that the task names as its last")
+
+
+def _fault(event: AuditEvent, version: int, previous: bytes) -> str:
+    if event.version != version + 1:
+        return "missing" if event.version > version + 1 else "there twice"
+    if bytes(event.previous_hash) != previous:
+        return "does not follow the event before it"
+    expected = seal(
+        previous,
+        event.task_id,
+        event.version,
+        event.event,
+        event.actor,
+        event.actor_id,
+        event.on_behalf_of,
+        event.channel,
+        event.request_id,
+        event.operation_id,
+        event.reason,
+        event.at,
+        canonical(event.before),
+        canonical(event.after),
+    )
+    return (
+        "" if hmac.compare_digest(bytes(event.hash), expected) else "changed after it was written"
+    )

@@ -1,0 +1,417 @@
+"""Jobs, tasks, who holds which role on them, and the record of everything that happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
+
+from accounts.models import Group, LegacyIdentity
+
+from .lifecycle import ACTIVE, ENDED, HELD, OPEN, Kind, State
+from .querysets import TaskQuerySet
+from .roles import GRANTED
+from .uuid7 import uuid7
+
+NO_DUE_DATE = datetime(9999, 12, 31, tzinfo=UTC)
+"""What a task without a due date sorts by: rows are compared as a whole, so never by null."""
+
+_VERBS = """
+    activate claim start stop release release_others assign delegate forward nominate transfer
+    suspend resume save complete finish fail skip exit raise_error reopen retry set_priority
+    comment attach grant undo
+""".split()
+"""What system roles grant besides view, add, change and delete: "claim" is `claim_task`."""
+
+PRIORITIES = (0, 10)
+"""Highest and lowest priority: 0 is the most urgent (WS-HumanTask 3.1)."""
+
+
+def _values(members: Iterable[StrEnum]) -> list[str]:
+    """Members as migrations can keep them: plain strings, always in the same order."""
+    return sorted(member.value for member in members)
+
+
+class Job(LegacyIdentity):
+    """A piece of work that tasks belong to; an engine's run of a workflow."""
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    imported = models.JSONField(
+        default=dict, blank=True, help_text="Members of an imported document that have no column."
+    )
+
+    class Meta:
+        default_permissions = ("view", "add", "change", "delete")
+        indexes: ClassVar = [models.Index(fields=["name"], name="job_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Task(models.Model):
+    """Work that waits for a person.
+
+    Written by `tasks.actions` alone: each committed change raises `version` by one and leaves one
+    audit event, whose hash is the task's `head`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    version = models.PositiveIntegerField(default=1)
+    head = models.BinaryField(max_length=32)
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    kind = models.CharField(
+        max_length=16,
+        choices=[(kind.value, kind.value) for kind in Kind],
+        default=Kind.MANUAL.value,
+    )
+    state = models.CharField(
+        max_length=16,
+        choices=[(state.value, state.label) for state in State],
+        default=State.READY.value,
+    )
+    priority = models.SmallIntegerField(default=5, help_text="0 is the most urgent, 10 the least.")
+    due_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    on_hold = models.BooleanField(default=False)
+    wakeup_at = models.DateTimeField(null=True, blank=True)
+    claim_while_on_hold = models.BooleanField(default=False)
+    skippable = models.BooleanField(default=False)
+    automatic_claim = models.BooleanField(default=False)
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="owned_tasks",
+        db_index=False,
+    )
+    originator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="originated_tasks"
+    )
+    starter = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="started_tasks"
+    )
+
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+    activated_at = models.DateTimeField(null=True, help_text="When it became ready.")
+    claimed_at = models.DateTimeField(null=True, help_text="Since when the owner has it.")
+    ended_at = models.DateTimeField(null=True)
+
+    input = models.JSONField(default=dict, blank=True)
+    output = models.JSONField(null=True, blank=True)
+    fault = models.JSONField(null=True, blank=True)
+    fault_name = models.CharField(max_length=255, blank=True)
+    custom_properties = models.JSONField(default=dict, blank=True)
+    output_schema = models.JSONField(null=True, blank=True)
+    secret_pointers = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='Secret values, as JSON pointers into the data: "/input/password".',
+    )
+
+    source = models.CharField(max_length=255, null=True, blank=True)
+    external_id = models.CharField(max_length=255, null=True, blank=True)
+    job = models.ForeignKey(
+        Job, models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
+    )
+    short_id = models.CharField(
+        max_length=4,
+        null=True,
+        blank=True,
+        validators=[RegexValidator(r"^[0-9a-f]{1,4}$")],
+        help_text="Its id within the job.",
+    )
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="subtasks", db_index=False
+    )
+    imported = models.JSONField(
+        default=dict, blank=True, help_text="Members of an imported document that have no column."
+    )
+
+    objects: ClassVar[models.Manager[Task]] = TaskQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        permissions: ClassVar = [
+            *((role.value, f"Is {role.label} of a task") for role in GRANTED),
+            *((f"{verb}_task", f"Can {verb.replace('_', ' ')} tasks") for verb in _VERBS),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(state__in=_values(State)), name="task_state_is_known"
+            ),
+            models.CheckConstraint(condition=Q(kind__in=_values(Kind)), name="task_kind_is_known"),
+            models.CheckConstraint(
+                condition=Q(state__in=_values([State.CREATED, State.READY]), owner=None)
+                | Q(state__in=_values(HELD), owner__isnull=False)
+                | Q(state__in=_values(ENDED)),
+                name="task_owner_fits_state",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=_values(HELD)) | Q(kind=Kind.MANUAL.value),
+                name="task_held_is_manual",
+            ),
+            models.CheckConstraint(
+                condition=Q(on_hold=False) | Q(state__in=_values(ACTIVE)),
+                name="task_on_hold_is_active",
+            ),
+            models.CheckConstraint(
+                condition=Q(wakeup_at=None) | Q(on_hold=True), name="task_wakeup_needs_hold"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=_values(ENDED), ended_at__isnull=False)
+                | Q(state__in=_values(OPEN), ended_at=None),
+                name="task_end_has_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(priority__gte=PRIORITIES[0], priority__lte=PRIORITIES[1]),
+                name="task_priority_in_range",
+            ),
+            models.CheckConstraint(condition=Q(version__gte=1), name="task_version_from_1"),
+            models.CheckConstraint(
+                condition=Q(source=None, external_id=None)
+                | Q(source__isnull=False, external_id__isnull=False),
+                name="task_external_id_has_source",
+            ),
+            models.CheckConstraint(
+                condition=Q(short_id=None) | Q(job__isnull=False), name="task_short_id_has_job"
+            ),
+            models.CheckConstraint(
+                condition=Q(parent=None) | ~Q(parent=F("id")), name="task_not_its_own_parent"
+            ),
+            models.UniqueConstraint(fields=["source", "external_id"], name="task_external_id"),
+            models.UniqueConstraint(fields=["job", "short_id"], name="task_short_id_in_job"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["-created_at", "-id"], name="task_newest"),
+            models.Index(
+                fields=["owner", "priority", "due_at", "id"],
+                name="task_held",
+                condition=Q(state__in=_values(HELD)),
+            ),
+            models.Index(
+                fields=["owner"], name="task_worked", condition=Q(state__in=_values(ENDED))
+            ),
+            models.Index(
+                fields=["parent"], name="task_subtasks", condition=Q(parent__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def owner_name(self) -> str | None:
+        """The user name of the holder; asks the database when `owner` is not loaded."""
+        return self.owner.username if self.owner else None
+
+
+class RoleRow(models.Model):
+    """What both tables of task roles share: guardian's permission, and four copied columns.
+
+    The copies let "my next fifty of 200,000" be one walk along an index; the statement that
+    changes the task changes them too, and `manage.py check_role_rows` finds any that differ.
+    """
+
+    open = models.BooleanField(help_text="The task has not ended.")
+    ready = models.BooleanField(help_text="The task can be claimed now.")
+    priority = models.SmallIntegerField()
+    due = models.DateTimeField(help_text="Its due date; the year 9999 where it has none.")
+
+    class Meta:
+        abstract = True
+
+
+class TaskUserRole(RoleRow, UserObjectPermissionBase):
+    """A user's work item: one account holds one role on one task."""
+
+    permission = models.ForeignKey("auth.Permission", models.PROTECT, db_index=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, db_index=False, related_name="task_roles"
+    )
+    content_object = models.ForeignKey(
+        Task, models.CASCADE, db_index=False, related_name="user_roles"
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["content_object", "permission", "user"], name="user_role_once"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["user", "permission", "priority", "due", "content_object"],
+                name="user_role_open",
+                condition=Q(open=True),
+            ),
+            models.Index(
+                fields=["user", "permission", "priority", "due", "content_object"],
+                name="user_role_ready",
+                condition=Q(ready=True),
+            ),
+            models.Index(fields=["user", "permission", "content_object"], name="user_role_any"),
+        ]
+
+
+class TaskGroupRole(RoleRow, GroupObjectPermissionBase):
+    """A group's work item: all effective members of a group hold one role on one task."""
+
+    permission = models.ForeignKey("auth.Permission", models.PROTECT, db_index=False)
+    group = models.ForeignKey(Group, models.PROTECT, db_index=False, related_name="task_roles")
+    content_object = models.ForeignKey(
+        Task, models.CASCADE, db_index=False, related_name="group_roles"
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["content_object", "permission", "group"], name="group_role_once"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["group", "permission", "priority", "due", "content_object"],
+                name="group_role_open",
+                condition=Q(open=True),
+            ),
+            models.Index(
+                fields=["group", "permission", "priority", "due", "content_object"],
+                name="group_role_ready",
+                condition=Q(ready=True),
+            ),
+            models.Index(fields=["group", "permission", "content_object"], name="group_role_any"),
+        ]
+
+
+class CanonicalJSONField(models.TextField):  # type: ignore[type-arg]
+    """JSON kept as the very text that was hashed: keys sorted, no spaces."""
+
+    def from_db_value(self, value: str | None, *_: object) -> Any:
+        """The value of the stored text."""
+        return None if value is None else json.loads(value)
+
+    def get_prep_value(self, value: Any) -> str | None:
+        """The canonical text of a value."""
+        return None if value is None else canonical(value)
+
+
+def canonical(value: Any) -> str:
+    """One text for one JSON value, whatever the order of its keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+class Channel(models.TextChoices):
+    """The face a change came through."""
+
+    NATIVE = "native", "native API"
+    ITENTIAL = "itential", "Itential"
+    HTM = "htm", "IBM HTM"
+    ADMIN = "admin", "admin"
+    COMMAND = "command", "command line"
+    WORKER = "worker", "clock"
+
+    @property
+    def carries_reasons(self) -> bool:
+        """Whether its callers can say why; the two dialects have no place for a reason."""
+        return self not in (Channel.ITENTIAL, Channel.HTM)
+
+
+class AuditEvent(models.Model):
+    """One committed change of one task; never changed, never removed (a trigger sees to it).
+
+    It keeps names, not foreign keys, and outlives its subject. `hash` is the HMAC of the event and
+    of the hash before it.
+    """
+
+    task_id = models.UUIDField()
+    version = models.PositiveIntegerField()
+    event = models.CharField(max_length=64)
+    actor = models.CharField(max_length=150)
+    actor_id = models.BigIntegerField(null=True)
+    on_behalf_of = models.CharField(max_length=150, blank=True)
+    channel = models.CharField(max_length=16, choices=Channel.choices)
+    request_id = models.CharField(max_length=64)
+    operation_id = models.UUIDField()
+    before = CanonicalJSONField()
+    after = CanonicalJSONField()
+    reason = models.TextField(null=True)
+    at = models.DateTimeField()
+    previous_hash = models.BinaryField(max_length=32)
+    hash = models.BinaryField(max_length=32)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["task_id", "version"], name="audit_once_a_version"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["operation_id"], name="audit_operation")]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.task_id} v{self.version}"
+
+
+class OutboxEvent(models.Model):
+    """A committed event that readers outside have yet to hear of; holds the audit id only."""
+
+    event = models.OneToOneField(
+        AuditEvent, models.PROTECT, primary_key=True, related_name="outbox"
+    )
+    position = models.BigIntegerField(
+        null=True, unique=True, help_text="Its place in the feed, given after commit."
+    )
+
+    def __str__(self) -> str:
+        return f"outbox {self.event_id}"
+
+
+class BulkOperation(models.Model):
+    """One act on many tasks: what was asked, of which as of which versions, and what came of it.
+
+    The admin plans one, shows it and then carries out just that; a call of the faces records one
+    as it acts. `ids` and `versions` run side by side, 0 standing for a task that was not found.
+    `refused` maps an id to {code, detail}; what was processed and not refused is done.
+    """
+
+    class Status(models.TextChoices):
+        PLANNED = "planned", "planned"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    operation = models.CharField(max_length=32)
+    arguments = models.JSONField(default=dict)
+    reason = models.TextField(null=True)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="bulk_operations"
+    )
+    channel = models.CharField(max_length=16, choices=Channel.choices)
+    request_id = models.CharField(max_length=64, blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.DONE)
+    ids = ArrayField(models.UUIDField())
+    versions = ArrayField(models.PositiveIntegerField())
+    processed = models.PositiveIntegerField(default=0)
+    done_count = models.PositiveIntegerField(default=0)
+    refused = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["actor", "-created_at"], name="bulk_of_actor")]
+
+    def __str__(self) -> str:
+        return f"{self.operation} of {len(self.ids)} tasks"

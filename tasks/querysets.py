@@ -1,0 +1,142 @@
+"""Which tasks: the named questions that lists and pages ask."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.models import Permission
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from accounts.models import EffectiveMembership, User
+
+from .lifecycle import HELD, OPEN, Kind, State
+from .roles import EVERYWHERE, GRANTED, TaskRole
+
+if TYPE_CHECKING:
+    from .models import Task
+
+    TaskBase = QuerySet[Task]
+else:
+    TaskBase = QuerySet
+
+VISIBLE_THROUGH = tuple(role for role in GRANTED if role is not TaskRole.EXCLUDED_OWNER)
+
+
+@cache
+def permission_ids() -> dict[TaskRole, int]:
+    """The primary key of the permission that stands for each granted task role.
+
+    They are made by the migrations and never change afterwards, hence the cache. Raises LookupError
+    while the database is not migrated.
+    """
+    found = dict(
+        Permission.objects.filter(
+            content_type__app_label="tasks", content_type__model="task", codename__in=GRANTED
+        ).values_list("codename", "pk")
+    )
+    if len(found) != len(GRANTED):
+        permission_ids.cache_clear()
+        raise LookupError("The permissions of the task roles are missing: migrate the database.")
+    return {role: found[role] for role in GRANTED}
+
+
+def roles_everywhere(user: User) -> frozenset[TaskRole]:
+    """The task roles that an account holds on every task, by model permission or as superuser."""
+    if not user.is_active:
+        return frozenset()
+    held = {role for role in EVERYWHERE if user.has_perm(f"tasks.{role}")}
+    if user.is_superuser:
+        held = {TaskRole.ADMINISTRATOR}
+    return frozenset(held)
+
+
+def _ids(roles: tuple[TaskRole, ...]) -> list[int]:
+    return [permission_ids()[role] for role in roles]
+
+
+class TaskQuerySet(TaskBase):
+    """Tasks, and the sets of them that people ask for."""
+
+    def _user_rows(self, user: User, *roles: TaskRole, **columns: Any) -> Exists:
+        rows = self.model.user_roles.rel.related_model.objects
+        return Exists(
+            rows.filter(
+                content_object=OuterRef("pk"),
+                user=user,
+                permission_id__in=_ids(roles),
+                **columns,
+            )
+        )
+
+    def _group_rows(
+        self, user: User, *roles: TaskRole, lead: bool = False, **columns: Any
+    ) -> Exists:
+        rows = self.model.group_roles.rel.related_model.objects
+        groups = EffectiveMembership.objects.filter(user=user, lead=lead).values("group_id")
+        return Exists(
+            rows.filter(
+                content_object=OuterRef("pk"),
+                group__in=groups,
+                permission_id__in=_ids(roles),
+                **columns,
+            )
+        )
+
+    def _holding(self, user: User, *roles: TaskRole, **columns: Any) -> Q:
+        return Q(self._user_rows(user, *roles, **columns)) | Q(
+            self._group_rows(user, *roles, **columns)
+        )
+
+    def visible_to(self, user: User) -> TaskQuerySet:
+        """The tasks on which an account has any task role but excluded owner (design: Visible)."""
+        if not user.is_active:
+            return self.none()
+        if roles_everywhere(user):
+            return self.all()
+        return self.filter(
+            self._holding(user, *VISIBLE_THROUGH)
+            | Q(self._group_rows(user, TaskRole.POTENTIAL_OWNER, lead=True))
+            | Q(owner=user)
+            | Q(originator=user)
+            | Q(starter=user)
+        )
+
+    def available_to(self, user: User) -> TaskQuerySet:
+        """The worklist: ready manual tasks, not on hold, that a potential owner may claim.
+
+        Administrator rights do not count here (rule book: "Available to me").
+        """
+        if not user.is_active:
+            return self.none()
+        return self.filter(
+            self._holding(user, TaskRole.POTENTIAL_OWNER, ready=True),
+            ~self._holding(user, TaskRole.EXCLUDED_OWNER),
+        )
+
+    def held_by(self, user: User) -> TaskQuerySet:
+        """The open tasks that an account holds."""
+        return self.filter(owner=user, state__in=HELD)
+
+    def of_teams_of(self, user: User) -> TaskQuerySet:
+        """Open tasks that the groups of an account may work on, claimed and unclaimed."""
+        if not user.is_active:
+            return self.none()
+        return self.filter(
+            Q(self._group_rows(user, TaskRole.POTENTIAL_OWNER, open=True))
+            | Q(self._group_rows(user, TaskRole.POTENTIAL_OWNER, lead=True, open=True))
+        )
+
+    def open(self) -> TaskQuerySet:
+        """The tasks that have not ended."""
+        return self.filter(state__in=OPEN)
+
+
+def is_open(state: str) -> bool:
+    """The copied column `open` of a role row: the task has not ended."""
+    return state in OPEN
+
+
+def is_ready(state: str, kind: str, on_hold: bool) -> bool:
+    """The copied column `ready` of a role row: a person may claim the task now."""
+    return state == State.READY and kind == Kind.MANUAL and not on_hold

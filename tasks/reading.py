@@ -1,0 +1,87 @@
+"""What an account may read: one task, the list of tasks, and the values behind a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from accounts.models import Group, User
+
+from .errors import NotAuthorized, NotPermitted, TaskNotFound
+from .masking import masked_data
+from .models import Task
+from .querysets import TaskQuerySet
+from .roles import TaskRole
+from .work_items import people_of, roles_of
+
+VIEW = "tasks.view_task"
+
+SEES_SECRETS = frozenset(
+    {TaskRole.POTENTIAL_OWNER, TaskRole.OWNER, TaskRole.EDITOR, TaskRole.ADMINISTRATOR}
+)
+"""Those who may work a task see what it marks secret; readers see a mask (promise P33)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A task as one account may see it: `people` by granted role, data with secrets masked."""
+
+    task: Task
+    people: dict[TaskRole, tuple[list[User], list[Group]]]
+    input: Any
+    output: Any
+    fault: Any
+
+
+def find(pk: UUID, user: User) -> Task:
+    """The task, if the account may read it.
+
+    Raises TaskNotFound for a hidden one as for a missing one, NotAuthorized for one that is
+    visible to an account without the permission to view tasks.
+    """
+    people = ("owner", "originator", "starter", "job")
+    task = (
+        Task.objects.visible_to(user)  # type: ignore[attr-defined]
+        .select_related(*people)
+        .filter(pk=pk)
+        .first()
+    )
+    if task is None:
+        raise TaskNotFound
+    if not user.has_perm(VIEW):
+        error = NotAuthorized(operation="view")
+        error.version = task.version
+        raise error
+    found: Task = task
+    return found
+
+
+def visible(user: User) -> TaskQuerySet:
+    """The tasks that an account may list. Raises NotPermitted without the permission to view."""
+    if not user.has_perm(VIEW):
+        raise NotPermitted(operation="view tasks")
+    found: TaskQuerySet = Task.objects.visible_to(user)  # type: ignore[attr-defined]
+    return found
+
+
+def read(task: Task, user: User) -> Reading:
+    """One task for one account; a writer sees the task it wrote to, with or without VIEW."""
+    secrets = [] if roles_of(user, task) & SEES_SECRETS else task.secret_pointers
+    return _reading(task, people_of([task])[task.pk], secrets)
+
+
+def read_all(tasks: Sequence[Task]) -> list[Reading]:
+    """Tasks of a list: nobody sees a secret there, whoever he is."""
+    people = people_of(tasks)
+    return [_reading(task, people[task.pk], task.secret_pointers) for task in tasks]
+
+
+def _reading(
+    task: Task,
+    people: dict[TaskRole, tuple[list[User], list[Group]]],
+    secrets: Sequence[str],
+) -> Reading:
+    data = masked_data(secrets, input=task.input, output=task.output, fault=task.fault)
+    return Reading(task=task, people=people, **data)

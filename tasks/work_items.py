@@ -1,0 +1,242 @@
+"""Who holds which task role: the only module that touches guardian's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from accounts.models import Group, User
+
+from . import sql
+from .models import NO_DUE_DATE, Task, TaskGroupRole, TaskUserRole
+from .querysets import is_open, is_ready, permission_ids, roles_everywhere
+from .roles import COLUMNS, TaskRole
+
+
+class LockedTask(NamedTuple):
+    """A task as the rules look at it, under its lock, with what the actor is to it.
+
+    `version_seen` is the version that the statement's snapshot saw; where it is older than
+    `version`, the roles are older too. `extra` holds the further columns and probes asked for.
+    """
+
+    id: UUID
+    version: int
+    head: bytes
+    state: str
+    on_hold: bool
+    kind: str
+    claim_while_on_hold: bool
+    owner_id: int | None
+    originator_id: int | None
+    starter_id: int | None
+    version_seen: int
+    owner_name: str | None
+    at: datetime
+    permissions: list[int]
+    extra: dict[str, Any]
+
+    def roles(self, user_id: int | None, permissions: Iterable[int]) -> frozenset[TaskRole]:
+        """The task roles of an account: those its permissions stand for, and its columns."""
+        held = {_role_of()[permission] for permission in permissions}
+        if user_id is not None:
+            held |= {role for role in COLUMNS if getattr(self, f"{role}_id") == user_id}
+        return frozenset(held)
+
+
+_LOCKED_COLUMNS = LockedTask._fields[:10]
+_KNOWN = len(LockedTask._fields) - 1
+
+
+@cache
+def _role_of() -> dict[int, TaskRole]:
+    return {pk: role for role, pk in permission_ids().items()}
+
+
+def _held_by(user: str) -> str:
+    """SQL: the permission ids that the account in parameter `user` holds on the task `l`.
+
+    A lead of a group that is potential owner counts as administrator. Written as probes by task, so
+    that the planner never hashes all rows of a large group (it did: a third of a bulk transfer).
+    """
+    return f"""array(
+        select r.permission_id from tasks_taskuserrole r
+        where r.content_object_id = l.id and r.user_id = %({user})s::bigint
+        union
+        select case when m.lead then %(administrator)s::bigint else r.permission_id end
+        from tasks_taskgrouprole r
+        join accounts_effectivemembership m
+            on m.group_id = r.group_id and m.user_id = %({user})s::bigint
+        where r.content_object_id = l.id
+            and (not m.lead or r.permission_id = %(potential_owner)s::bigint))"""
+
+
+def _holds(holder: User | Group, parameter: str) -> str:
+    kind = "user" if isinstance(holder, User) else "group"
+    return f"""exists(
+        select from tasks_task{kind}role r
+        where r.content_object_id = l.id and r.permission_id = %(role)s::bigint
+            and r.{kind}_id = %({parameter})s::bigint)"""
+
+
+_ROWS_OF_ROLE = """(
+    (select count(*) from tasks_taskuserrole r
+     where r.content_object_id = l.id and r.permission_id = %(role)s::bigint)
+    + (select count(*) from tasks_taskgrouprole r
+       where r.content_object_id = l.id and r.permission_id = %(role)s::bigint))"""
+
+_OWNER_IN_GROUP = """exists(
+    select from accounts_effectivemembership m
+    where m.user_id = l.owner_id and m.group_id = %(receiver)s::bigint and not m.lead)"""
+
+
+def lock(
+    ids: Sequence[UUID],
+    user: User | None,
+    *,
+    columns: Sequence[str] = (),
+    role: TaskRole | None = None,
+    giver: User | Group | None = None,
+    receiver: User | Group | None = None,
+    locking: bool = True,
+) -> dict[UUID, LockedTask]:
+    """The tasks that exist, locked in the order of their ids, with the roles of `user` on each.
+
+    One statement. `columns` are further columns of the task for `extra`. With a `receiver`, `extra`
+    has `receiver_permissions` (an account's) or `owner_in_group` (a group's); with a granted
+    `role` also `giver_holds`, `receiver_holds` and `rows_of_role`. Without `locking` it is the same
+    question without the lock, for previews.
+
+    A role change that committed while this statement waited for a lock is not in its snapshot. Each
+    such change raises the version, so where a version moved, the statement runs once more under
+    the locks it now has.
+    """
+    params: dict[str, Any] = {
+        "ids": list(ids),
+        "actor": user.pk if user else None,
+        "potential_owner": permission_ids()[TaskRole.POTENTIAL_OWNER],
+        "administrator": permission_ids()[TaskRole.ADMINISTRATOR],
+    }
+    probes = {name: f"l.{name}" for name in columns}
+    if isinstance(receiver, User):
+        probes["receiver_permissions"] = _held_by("receiver")
+        params["receiver"] = receiver.pk
+    elif receiver is not None:
+        probes["owner_in_group"] = _OWNER_IN_GROUP
+        params["receiver"] = receiver.pk
+    if role is not None and role not in COLUMNS:
+        params["role"] = permission_ids()[role]
+        probes["rows_of_role"] = _ROWS_OF_ROLE
+        if giver is not None:
+            probes["giver_holds"] = _holds(giver, "giver")
+            params["giver"] = giver.pk
+        if receiver is not None:
+            probes["receiver_holds"] = _holds(receiver, "receiver")
+    statement = f"""
+        with locked as materialized (
+            select {", ".join([*_LOCKED_COLUMNS, *columns])} from tasks_task
+            where id = any(%(ids)s::uuid[]) order by id
+            {"for no key update" if locking else ""})
+        select {", ".join(f"l.{name}" for name in _LOCKED_COLUMNS)}, seen.version,
+            holder.username, clock_timestamp(), {_held_by("actor")}
+            {"".join(f", {probe}" for probe in probes.values())}
+        from locked l
+        join tasks_task seen on seen.id = l.id
+        left join accounts_user holder on holder.id = l.owner_id"""
+    for _ in range(2 if locking else 1):
+        found = [
+            LockedTask(*row[:_KNOWN], extra=dict(zip(probes, row[_KNOWN:], strict=True)))
+            for row in sql.run(statement, params)
+        ]
+        if all(task.version_seen == task.version for task in found):
+            break
+    return {task.id: task for task in found}
+
+
+def roles_of(user: User, task: Task) -> frozenset[TaskRole]:
+    """Everything that an account is to one task, excluded owner and model permissions included."""
+    if not user.is_active:
+        return frozenset()
+    found = lock([task.pk], user, locking=False).get(task.pk)
+    if found is None:
+        return frozenset()
+    return found.roles(user.pk, found.permissions) | roles_everywhere(user)
+
+
+SYNC = """
+    synced_users as (
+        update tasks_taskuserrole r set open = i.open, ready = i.ready
+        from input i where r.content_object_id = i.id),
+    synced_groups as (
+        update tasks_taskgrouprole r set open = i.open, ready = i.ready
+        from input i where r.content_object_id = i.id)"""
+"""CTEs that bring the copied columns of role rows after a change of state."""
+
+
+def removal(holder: User | Group) -> str:
+    """A CTE that takes the role in `%(role)s` from a holder in `%(giver)s` on the tasks changed."""
+    kind = "user" if isinstance(holder, User) else "group"
+    return f"""
+    removed as (
+        delete from tasks_task{kind}role r using input i
+        where r.content_object_id = i.id and r.permission_id = %(role)s::bigint
+            and r.{kind}_id = %(giver)s::bigint)"""
+
+
+def addition(holder: User | Group) -> str:
+    """A CTE that gives the role in `%(role)s` to a holder in `%(receiver)s` on the tasks changed.
+
+    A holder who has the role already keeps his row: the two merge.
+    """
+    kind = "user" if isinstance(holder, User) else "group"
+    return f"""
+    added as (
+        insert into tasks_task{kind}role
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+        select c.id, %(role)s::bigint, %(receiver)s::bigint, i.open, i.ready, c.priority,
+            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+        from changed c join input i on i.id = c.id
+        on conflict do nothing)"""
+
+
+People = Mapping[TaskRole, tuple[Sequence[User], Sequence[Group]]]
+
+
+def insert(people_of: Sequence[tuple[Task, People]]) -> None:
+    """Write the role rows of new tasks, two statements for any number of them."""
+    users: list[TaskUserRole] = []
+    groups: list[TaskGroupRole] = []
+    for task, people in people_of:
+        shared = {
+            "content_object": task,
+            "open": is_open(task.state),
+            "ready": is_ready(task.state, task.kind, task.on_hold),
+            "priority": task.priority,
+            "due": task.due_at or NO_DUE_DATE,
+        }
+        for role, (some_users, some_groups) in people.items():
+            shared["permission_id"] = permission_ids()[role]
+            users += [TaskUserRole(user=user, **shared) for user in dict.fromkeys(some_users)]
+            groups += [TaskGroupRole(group=group, **shared) for group in dict.fromkeys(some_groups)]
+    TaskUserRole.objects.bulk_create(users, batch_size=5000)
+    TaskGroupRole.objects.bulk_create(groups, batch_size=5000)
+
+
+def people_of(tasks: Sequence[Task]) -> dict[UUID, dict[TaskRole, tuple[list[User], list[Group]]]]:
+    """Who holds each granted role on each task: {task id: {role: (users, groups)}}, two queries."""
+    found: dict[UUID, dict[TaskRole, tuple[list[User], list[Group]]]] = {
+        task.pk: {} for task in tasks
+    }
+    role_of = _role_of()
+    user_rows = TaskUserRole.objects.filter(content_object__in=found).select_related("user")
+    for user_row in user_rows.order_by("user__username"):
+        holders = found[user_row.content_object_id]
+        holders.setdefault(role_of[user_row.permission_id], ([], []))[0].append(user_row.user)
+    group_rows = TaskGroupRole.objects.filter(content_object__in=found).select_related("group")
+    for group_row in group_rows.order_by("group__name"):
+        holders = found[group_row.content_object_id]
+        holders.setdefault(role_of[group_row.permission_id], ([], []))[1].append(group_row.group)
+    return found
