@@ -1,0 +1,24 @@
+"""The project as a Django app, which gives `manage.py` its own commands, and its admin site."""
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class TaskManagerConfig(AppConfig):
+    """Has no models: commands only."""
+
+    name = "taskmanager"
+    default = True
+
+
+class AdminConfig(SimpleAdminConfig):
+    """Django's admin with our site, which lets in every account that may read tasks."""
+
+    default = False
+    default_site = "taskmanager.admin_site.TaskAdminSite"
+
+    def ready(self) -> None:
+        """Register the pages of every app."""
+        super().ready()
+        autodiscover_modules("admin")

@@ -1,0 +1,50 @@
+"""Django's PostgreSQL backend, which starts the embedded server before it first connects."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.backends.postgresql import base, client
+from django.db.utils import OperationalError
+
+from taskmanager.postgres import Address, EmbeddedPostgresError, cluster_of, program
+
+
+def _ensure(database: dict[str, Any]) -> Address | None:
+    """Start the server of a DATABASES entry; None when the entry names an outside server.
+
+    Raises Django's OperationalError, which callers expect of a database that is not there.
+    """
+    try:
+        cluster = cluster_of(database)
+        return cluster.ensure() if cluster else None
+    except EmbeddedPostgresError as error:
+        raise OperationalError(str(error)) from error
+
+
+class DatabaseClient(client.DatabaseClient):
+    """`manage.py dbshell`, with the psql that comes with the server."""
+
+    @classmethod
+    def settings_to_cmd_args_env(
+        cls, settings_dict: dict[str, Any], parameters: Iterable[str]
+    ) -> tuple[list[str], dict[str, str] | None]:
+        """Django's command line; an embedded server is started, and its own psql comes first."""
+        address = _ensure(settings_dict)
+        if address is None:
+            return super().settings_to_cmd_args_env(settings_dict, parameters)
+        embedded = {**settings_dict, "HOST": address.host}
+        (_, *args), env = super().settings_to_cmd_args_env(embedded, parameters)
+        return [str(program("psql")), *args], env
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """A connection; settings and `check` make one of these without starting anything."""
+
+    client_class = DatabaseClient
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Django's parameters, once the server answers at the address in them."""
+        params = super().get_connection_params()
+        if address := _ensure(self.settings_dict):
+            params["host"] = address.host
+        return params
