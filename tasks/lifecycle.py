@@ -226,8 +226,9 @@ class Operation:
             demand is None or not demand.isdisjoint(receiver_held) for demand in demands
         ):
             return ""
-        wanted = sorted({role.label for demand in demands for role in demand or ()})
-        return f"not a {' or '.join(wanted)} of it"
+        labels = {role.label for demand in demands for role in demand or ()}
+        wanted = [f"{'an' if label[0] in 'aeiou' else 'a'} {label}" for label in sorted(labels)]
+        return f"not {' or '.join(wanted)} of it"
 
     def _repeats(self, task: Standing, asker: Asker) -> bool:
         return self.repeatable and task.state in HELD and task.owner_id == asker.user_id
@@ -378,3 +379,16 @@ REVOKES: dict[TaskRole, Operation] = {
     role: _maintain("revoke", f"{role}_revoked", sources)
     for role, sources in _MAINTAINED_IN.items()
 }
+
+BY_ROLE: dict[str, dict[TaskRole, Operation]] = {
+    "transfer": TRANSFERS,
+    "grant": GRANTS,
+    "revoke": REVOKES,
+}
+"""The operations that have a row for each task role."""
+
+
+def permission_for(name: str) -> str:
+    """The permission of gate 1 for an operation; all rows of one with rows by role share it."""
+    operation = OPERATIONS.get(name) or next(iter(BY_ROLE[name].values()))
+    return operation.permission

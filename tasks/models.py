@@ -144,7 +144,7 @@ class Task(models.Model):
         default=dict, blank=True, help_text="Members of an imported document that have no column."
     )
 
-    objects: ClassVar[models.Manager[Task]] = TaskQuerySet.as_manager()  # type: ignore[assignment]
+    objects = TaskQuerySet.as_manager()
 
     class Meta:
         permissions: ClassVar = [
@@ -388,6 +388,7 @@ class BulkOperation(models.Model):
     """
 
     class Status(models.TextChoices):
+        DRAFT = "draft", "tasks chosen"
         PLANNED = "planned", "planned"
         RUNNING = "running", "running"
         DONE = "done", "done"

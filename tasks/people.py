@@ -33,7 +33,8 @@ class Reference:
         if self.by == "object_id":
             condition = by_object_id(self.value)
         elif self.by == "pk":
-            condition = Q(pk=int(self.value)) if self.value.isdecimal() else Q(pk__in=())
+            number = self.value.isascii() and self.value.isdecimal() and len(self.value) < 19
+            condition = Q(pk=int(self.value)) if number else Q(pk__in=())
         else:
             condition = Q(**{"username" if self.kind == "user" else "name": self.value})
         if self.kind == "user":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from django.contrib.auth.models import Permission
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from accounts.models import EffectiveMembership, User
 
@@ -14,11 +14,7 @@ from .lifecycle import HELD, OPEN, Kind, State
 from .roles import EVERYWHERE, GRANTED, TaskRole
 
 if TYPE_CHECKING:
-    from .models import Task
-
-    TaskBase = QuerySet[Task]
-else:
-    TaskBase = QuerySet
+    from .models import Task  # noqa: F401 (named in the string below)
 
 VISIBLE_THROUGH = tuple(role for role in GRANTED if role is not TaskRole.EXCLUDED_OWNER)
 
@@ -55,11 +51,16 @@ def _ids(roles: tuple[TaskRole, ...]) -> list[int]:
     return [permission_ids()[role] for role in roles]
 
 
-class TaskQuerySet(TaskBase):
+class TaskQuerySet(QuerySet["Task"]):
     """Tasks, and the sets of them that people ask for."""
 
+    def _rows(self, kind: str) -> Any:
+        """All rows of one of the two tables of task roles."""
+        table = cast("type[Model]", self.model._meta.get_field(f"{kind}_roles").related_model)
+        return table._default_manager.all()
+
     def _user_rows(self, user: User, *roles: TaskRole, **columns: Any) -> Exists:
-        rows = self.model.user_roles.rel.related_model.objects
+        rows = self._rows("user")
         return Exists(
             rows.filter(
                 content_object=OuterRef("pk"),
@@ -72,7 +73,7 @@ class TaskQuerySet(TaskBase):
     def _group_rows(
         self, user: User, *roles: TaskRole, lead: bool = False, **columns: Any
     ) -> Exists:
-        rows = self.model.group_roles.rel.related_model.objects
+        rows = self._rows("group")
         groups = EffectiveMembership.objects.filter(user=user, lead=lead).values("group_id")
         return Exists(
             rows.filter(
@@ -113,6 +114,15 @@ class TaskQuerySet(TaskBase):
             self._holding(user, TaskRole.POTENTIAL_OWNER, ready=True),
             ~self._holding(user, TaskRole.EXCLUDED_OWNER),
         )
+
+    def given_to(
+        self, kind: Literal["user", "group"], pk: int, role: TaskRole, *, open_only: bool = False
+    ) -> TaskQuerySet:
+        """The tasks on which a user or group has a work item of its own; membership is none."""
+        rows = self._rows(kind).filter(**{kind: pk}, permission_id=permission_ids()[role])
+        if open_only:
+            rows = rows.filter(open=True)
+        return self.filter(pk__in=rows.values("content_object"))
 
     def held_by(self, user: User) -> TaskQuerySet:
         """The open tasks that an account holds."""

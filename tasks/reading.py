@@ -13,7 +13,7 @@ from .errors import NotAuthorized, NotPermitted, TaskNotFound
 from .masking import masked_data
 from .models import Task
 from .querysets import TaskQuerySet
-from .roles import TaskRole
+from .roles import WORKING, TaskRole
 from .work_items import people_of, roles_of
 
 VIEW = "tasks.view_task"
@@ -26,10 +26,14 @@ SEES_SECRETS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A task as one account may see it: `people` by granted role, data with secrets masked."""
+    """A task as one account may see it: `people` by granted role, data with secrets masked.
+
+    `masks` are the pointers of the secrets that this account does not see.
+    """
 
     task: Task
     people: dict[TaskRole, tuple[list[User], list[Group]]]
+    masks: Sequence[str]
     input: Any
     output: Any
     fault: Any
@@ -42,12 +46,7 @@ def find(pk: UUID, user: User) -> Task:
     visible to an account without the permission to view tasks.
     """
     people = ("owner", "originator", "starter", "job")
-    task = (
-        Task.objects.visible_to(user)  # type: ignore[attr-defined]
-        .select_related(*people)
-        .filter(pk=pk)
-        .first()
-    )
+    task = Task.objects.visible_to(user).select_related(*people).filter(pk=pk).first()
     if task is None:
         raise TaskNotFound
     if not user.has_perm(VIEW):
@@ -62,13 +61,16 @@ def visible(user: User) -> TaskQuerySet:
     """The tasks that an account may list. Raises NotPermitted without the permission to view."""
     if not user.has_perm(VIEW):
         raise NotPermitted(operation="view tasks")
-    found: TaskQuerySet = Task.objects.visible_to(user)  # type: ignore[attr-defined]
+    found: TaskQuerySet = Task.objects.visible_to(user)
     return found
 
 
 def read(task: Task, user: User) -> Reading:
     """One task for one account; a writer sees the task it wrote to, with or without VIEW."""
-    secrets = [] if roles_of(user, task) & SEES_SECRETS else task.secret_pointers
+    held = roles_of(user, task)
+    if TaskRole.EXCLUDED_OWNER in held:
+        held -= WORKING
+    secrets = [] if held & SEES_SECRETS else task.secret_pointers
     return _reading(task, people_of([task])[task.pk], secrets)
 
 
@@ -84,4 +86,4 @@ def _reading(
     secrets: Sequence[str],
 ) -> Reading:
     data = masked_data(secrets, input=task.input, output=task.output, fault=task.fault)
-    return Reading(task=task, people=people, **data)
+    return Reading(task=task, people=people, masks=secrets, **data)

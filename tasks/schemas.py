@@ -11,6 +11,7 @@ from .errors import InvalidArgument
 from .models import canonical
 
 MOST_ERRORS = 20
+LONGEST_DETAIL = 300
 
 
 def _refuse_reference(uri: str) -> NoReturn:
@@ -22,6 +23,7 @@ def _validator(schema: str) -> Any:
     return jsonschema_rs.validator_for(
         schema,
         retriever=_refuse_reference,
+        mask="the value",  # messages are stored and shown where secret values must not be
         pattern_options=jsonschema_rs.RegexOptions(),  # linear time, whatever the pattern
     )
 
@@ -31,7 +33,12 @@ def check_schema(schema: Any) -> None:
     try:
         _validator(canonical(schema))
     except jsonschema_rs.ValidationError as error:
-        raise InvalidArgument(field="output_schema", why=error.message) from None
+        raise InvalidArgument(field="output_schema", why=_shortened(error.message)) from None
+
+
+def _shortened(message: str) -> str:
+    """A message without the rest of a large value or schema that it quotes."""
+    return message if len(message) <= LONGEST_DETAIL else message[:LONGEST_DETAIL] + "…"
 
 
 def mismatches(schema: Any, value: Any) -> list[dict[str, str]]:
@@ -41,7 +48,7 @@ def mismatches(schema: Any, value: Any) -> list[dict[str, str]]:
         pointer = "".join(
             "/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path
         )
-        found.append({"pointer": pointer, "detail": error.message})
+        found.append({"pointer": pointer, "detail": _shortened(error.message)})
         if len(found) == MOST_ERRORS:
             break
     return found

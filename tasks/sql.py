@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 from django.conf import settings
@@ -25,7 +25,7 @@ def run(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         connection.wrap_database_errors,
         psycopg.Cursor(cast("psycopg.Connection[Any]", connection.connection)) as cursor,
     ):
-        cursor.execute(cast(LiteralString, statement), params, prepare=settings.DB_PREPARE)
+        cursor.execute(statement.encode(), params, prepare=settings.DB_PREPARE)
         rows = cursor.fetchall()
     if connection.queries_logged:
         connection.queries_log.append(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, Value
+from django.db.models.functions import Coalesce
+
 from accounts.models import Group, User
 
 from . import sql
+from .lifecycle import OPEN, Kind, State
 from .models import NO_DUE_DATE, Task, TaskGroupRole, TaskUserRole
 from .querysets import is_open, is_ready, permission_ids, roles_everywhere
 from .roles import COLUMNS, TaskRole
@@ -148,7 +152,7 @@ def lock(
         left join accounts_user holder on holder.id = l.owner_id"""
     for _ in range(2 if locking else 1):
         found = [
-            LockedTask(*row[:_KNOWN], extra=dict(zip(probes, row[_KNOWN:], strict=True)))
+            LockedTask._make((*row[:_KNOWN], dict(zip(probes, row[_KNOWN:], strict=True))))
             for row in sql.run(statement, params)
         ]
         if all(task.version_seen == task.version for task in found):
@@ -240,3 +244,44 @@ def people_of(tasks: Sequence[Task]) -> dict[UUID, dict[TaskRole, tuple[list[Use
         holders = found[group_row.content_object_id]
         holders.setdefault(role_of[group_row.permission_id], ([], []))[1].append(group_row.group)
     return found
+
+
+class DifferingRow(NamedTuple):
+    """A role row that is not as its task says: {column: (copy, what it should be)}."""
+
+    task_id: UUID
+    role: TaskRole
+    holder: str
+    differences: dict[str, tuple[Any, Any]]
+
+
+def differing_rows() -> Iterator[DifferingRow]:
+    """The role rows whose copied columns differ from their task; nothing when all is well."""
+    for table, holder in ((TaskUserRole, "user__username"), (TaskGroupRole, "group__name")):
+        rows = (
+            table.objects.annotate(
+                holder=F(holder),
+                open_now=_true(content_object__state__in=OPEN),
+                ready_now=_true(
+                    content_object__state=State.READY,
+                    content_object__kind=Kind.MANUAL,
+                    content_object__on_hold=False,
+                ),
+                priority_now=F("content_object__priority"),
+                due_now=Coalesce("content_object__due_at", Value(NO_DUE_DATE)),
+            )
+            .exclude(**{name: F(f"{name}_now") for name in _COPIES})
+            .order_by("content_object", "pk")
+        )
+        for row in rows.iterator():
+            copies = {name: (getattr(row, name), getattr(row, f"{name}_now")) for name in _COPIES}
+            differences = {name: pair for name, pair in copies.items() if pair[0] != pair[1]}
+            role = _role_of()[row.permission_id]
+            yield DifferingRow(row.content_object_id, role, row.holder, differences)
+
+
+_COPIES = ("open", "ready", "priority", "due")
+
+
+def _true(**conditions: Any) -> ExpressionWrapper[Any]:
+    return ExpressionWrapper(Q(**conditions), BooleanField())

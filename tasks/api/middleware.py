@@ -22,6 +22,7 @@ Refusal = tuple[int, str, str]
 """Status, code and message."""
 
 MAX_URL_BYTES: Final = 8 * 1024
+MAX_URL_PARAMETERS: Final = 1000
 SMALL_BODY: Final = 1024 * 1024
 """The size limit of routes that carry neither task data nor bulk nor imports."""
 LARGE_BODY: Final = 10 * 1024 * 1024
@@ -174,8 +175,12 @@ def _url_refusal(request: HttpRequest) -> Refusal | None:
 
 
 def _parameters_refusal(environ: WSGIEnvironment) -> Refusal | None:
-    """Check that the query string has no more parameters than Django is willing to read."""
+    """Check that the query string has no more parameters than Django is willing to read.
+
+    Django's setting is for forms too; a URL needs far fewer.
+    """
     most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+    most = None if most is None else min(most, MAX_URL_PARAMETERS)
     if most is not None and environ.get("QUERY_STRING", "").count("&") >= most:
         return 400, "too_many_parameters", f"The URL has more than {most} parameters."
     return None

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                 ('reason', models.TextField(null=True)),
                 ('channel', models.CharField(choices=[('native', 'native API'), ('itential', 'Itential'), ('htm', 'IBM HTM'), ('admin', 'admin'), ('command', 'command line'), ('worker', 'clock')], max_length=16)),
                 ('request_id', models.CharField(blank=True, max_length=64)),
-                ('status', models.CharField(choices=[('planned', 'planned'), ('running', 'running'), ('done', 'done')], default='done', max_length=16)),
+                ('status', models.CharField(choices=[('draft', 'tasks chosen'), ('planned', 'planned'), ('running', 'running'), ('done', 'done')], default='done', max_length=16)),
                 ('ids', django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), size=None)),
                 ('versions', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveIntegerField(), size=None)),
                 ('processed', models.PositiveIntegerField(default=0)),

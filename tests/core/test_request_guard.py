@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import TooManyFieldsSent
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -238,9 +239,10 @@ def test_a_content_type_that_django_fails_on_is_refused(content_type: str) -> No
     assert through_wsgi(environ) == (415, "unsupported_charset")
 
 
+@override_settings(DATA_UPLOAD_MAX_NUMBER_FIELDS=1000)
 def test_too_many_parameters_beside_a_charset_are_refused() -> None:
     environ = RF.get("/").environ | {
-        "QUERY_STRING": "a&" * 1000,
+        "QUERY_STRING": "a&" * settings.DATA_UPLOAD_MAX_NUMBER_FIELDS,
         "CONTENT_TYPE": "application/json; charset=utf-8",
     }
     with pytest.raises(TooManyFieldsSent):

@@ -1,0 +1,59 @@
+"""What could be done: the rule book asked beforehand, without lock or change."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from tasks import errors, work_items
+from tasks.lifecycle import BY_ROLE, OPERATIONS, Operation
+from tasks.models import Task
+
+from .call import Call
+from .frame import Run
+
+
+def _permitted_last(error: errors.TaskError | None) -> bool:
+    """Orders reasons: what stands in the way now says more than what is never permitted."""
+    return isinstance(error, errors.NotAuthorized)
+
+
+def permitted(task: Task, call: Call) -> dict[str, errors.TaskError | None]:
+    """Every operation by name with the reason against it, or None where the actor may do it now.
+
+    `transfer` counts as permitted when some task role may be transferred. For a task that the
+    actor cannot see every answer is TaskNotFound.
+    """
+    run = Run(OPERATIONS["claim"], [task.pk], call)
+    run.found = work_items.lock([task.pk], call.actor, locking=False)
+    standing = run.found.get(task.pk)
+
+    def ask(operation: Operation) -> errors.TaskError | None:
+        if standing is None:
+            return errors.TaskNotFound()
+        return operation.refusal(standing, run.held(standing), call)
+
+    answers = {name: ask(operation) for name, operation in OPERATIONS.items()}
+    for name, table in BY_ROLE.items():
+        found = [ask(operation) for operation in table.values()]
+        answers[name] = None if None in found else min(found, key=_permitted_last)
+    return answers
+
+
+def forbidden(name: str, pk: UUID, call: Call) -> errors.TaskError | None:
+    """Why the actor may not do the operation `name` to a task at all, or None where he may.
+
+    For a face that cannot call the operation, since the body of the call is at fault: whether the
+    task is hidden, and whether the caller is permitted, is answered before that.
+    """
+    run = Run(OPERATIONS["claim"], [pk], call)
+    standing = work_items.lock([pk], call.actor, locking=False).get(pk)
+    if standing is None:
+        return errors.TaskNotFound()
+    rows = BY_ROLE[name].values() if name in BY_ROLE else (OPERATIONS[name],)
+    found = [row.forbids(standing, run.held(standing), call) for row in rows]
+    if None in found:
+        return None
+    error = found[0]
+    if isinstance(error, errors.NotAuthorized):
+        error.version, error.holder = standing.version, standing.owner_name
+    return error

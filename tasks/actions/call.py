@@ -1,0 +1,66 @@
+"""Who asks for what under which circumstances, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from accounts.models import User
+from tasks import errors
+from tasks.models import Channel, Task
+from tasks.uuid7 import uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The circumstances of an act: who asks, through which face, why, and with what reservations.
+
+    `actor` None is the system itself. `versions` are the versions the caller expects, by task id.
+    `bulk` calls are recorded as a BulkOperation under `operation_id`, which all events of the call
+    carry; `processed` counts the tasks of a stored one that earlier units have dealt with.
+    A `dry_run` locks and writes nothing and answers what would happen.
+    """
+
+    actor: User | None
+    channel: Channel
+    request_id: str = ""
+    reason: str | None = None
+    versions: Mapping[UUID, int] = field(default_factory=dict)
+    bulk: bool = False
+    dry_run: bool = False
+    operation_id: UUID = field(default_factory=uuid7)
+    processed: int = 0
+    on_behalf_of: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the operation was asked with, as the record of a bulk call keeps it."""
+
+    @property
+    def user_id(self) -> int | None:
+        """The primary key of the actor."""
+        return self.actor.pk if self.actor else None
+
+    def may(self, permission: str) -> bool:
+        """Gate 1: whether the actor's system roles grant a permission; the system may all."""
+        return self.actor is None or self.actor.has_perm(permission)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a call: each id once, in `done` (its version now) or in `refused` (why).
+
+    `tasks` holds the task as it was committed when the call was about a single one.
+    """
+
+    operation_id: UUID
+    done: dict[UUID, int] = field(default_factory=dict)
+    refused: dict[UUID, errors.TaskError] = field(default_factory=dict)
+    tasks: dict[UUID, Task] = field(default_factory=dict)
+
+    def one(self) -> Task:
+        """The task of a call about one task. Raises the TaskError it was refused with."""
+        for error in self.refused.values():
+            raise error
+        (task,) = self.tasks.values()
+        return task

@@ -1,0 +1,239 @@
+"""New tasks: made by people and engines, or taken over from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from accounts.models import EVERYBODY, Group, User
+from tasks import errors, events, people, sql, work_items
+from tasks.lifecycle import Kind, State
+from tasks.masking import masked_data
+from tasks.models import PRIORITIES, Channel, Job, Task, canonical
+from tasks.people import Reference
+from tasks.roles import GRANTED, TaskRole
+from tasks.schemas import check_schema
+
+from .call import Call
+from .statement import TASK_FIELDS
+
+
+@dataclass(slots=True)
+class Draft:
+    """A task to be: its fields, unsaved, and the people named for each granted role."""
+
+    task: Task
+    people: Mapping[TaskRole, Sequence[Reference]] = field(default_factory=dict)
+
+
+def demand_creator(call: Call) -> None:
+    """Raise NotPermitted unless the actor may create tasks."""
+    if not call.may("tasks.add_task"):
+        raise errors.NotPermitted(operation="create tasks")
+
+
+def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> list[Task]:
+    """Make tasks, ready to be claimed or, if `waiting`, created and to be activated later.
+
+    Everybody is potential owner where none is named, the originator administrator. A task that
+    asks for automatic claim and has exactly one user as potential owner is his from the start.
+    Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
+    """
+    demand_creator(call)
+    found = _find_people(drafts, Reference.receiver)
+    with transaction.atomic(durable=True):
+        at = _clock()
+        for draft, named in zip(drafts, found, strict=True):
+            task = draft.task
+            _check_fields(task)
+            task.originator = call.actor
+            task.created_at = task.updated_at = at
+            task.state = State.CREATED
+            _default_people(task, named)
+            if not waiting:
+                task.state, task.starter, task.activated_at = State.READY, call.actor, at
+                _claim_automatically(task, named, at)
+        return _insert(drafts, found, "created", call, at)
+
+
+def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:
+    """Take over tasks from elsewhere in whatever state they are; for commands only.
+
+    One event for each, with the whole state in "after". Raises as `create`. The drafts are walked
+    within the transaction: a generator may make the accounts and jobs that they need on its way.
+    """
+    if call.channel != Channel.COMMAND:
+        raise errors.NotPermitted(operation="import tasks")
+    with transaction.atomic(durable=True):
+        drafts = list(drafts)
+        found = _find_people(drafts, Reference.find)
+        for draft, named in zip(drafts, found, strict=True):
+            _check_fields(draft.task)
+            _default_people(draft.task, named)
+        return _insert(drafts, found, "imported", call, _clock())
+
+
+NamedPeople = dict[TaskRole, tuple[list[User], list[Group]]]
+
+
+def _clock() -> datetime:
+    ((now,),) = sql.run("select clock_timestamp()", {})
+    return cast(datetime, now)
+
+
+def _find_people(
+    drafts: Sequence[Draft], find: Callable[[Reference], User | Group]
+) -> list[NamedPeople]:
+    """The people of each draft, each looked up once; leavers and empty groups may be imported."""
+    known: dict[Reference, User | Group] = {}
+    found: list[NamedPeople] = []
+    for draft in drafts:
+        named: NamedPeople = {}
+        for role, references in draft.people.items():
+            if role not in GRANTED:
+                raise errors.UnknownRole(role=role)
+            users, groups = named.setdefault(role, ([], []))
+            for reference in references:
+                if reference not in known:
+                    known[reference] = find(reference)
+                holder = known[reference]
+                if isinstance(holder, User):
+                    users.append(holder)
+                else:
+                    groups.append(holder)
+        found.append(named)
+    return found
+
+
+_TEXTS = {"name", "kind", "short_id", "source", "external_id", "fault_name"}
+"""Fields whose form the model describes; the rest is checked above, or made here."""
+
+
+def _check_fields(task: Task) -> None:
+    if not PRIORITIES[0] <= task.priority <= PRIORITIES[1]:
+        raise errors.InvalidArgument(field="priority", why="0 (most urgent) to 10")
+    if not task.name.strip():
+        raise errors.InvalidArgument(field="name", why="it must not be empty")
+    if (task.source is None) != (task.external_id is None):
+        raise errors.InvalidArgument(field="external_id", why="it goes together with a source")
+    if task.short_id is not None and task.job_id is None:
+        raise errors.InvalidArgument(field="short_id", why="it needs a job to be unique in")
+    try:
+        task.clean_fields(exclude={f.name for f in TASK_FIELDS} - _TEXTS)
+    except ValidationError as error:
+        name, messages = next(iter(error.message_dict.items()))
+        raise errors.InvalidArgument(field=name, why=messages[0]) from None
+    if task.output_schema is not None:
+        check_schema(task.output_schema)
+
+
+def _default_people(task: Task, named: NamedPeople) -> None:
+    """The defaults of the rule book: nobody is named by mistake, and somebody is responsible."""
+    if not any(named.get(TaskRole.POTENTIAL_OWNER, ())):
+        named[TaskRole.POTENTIAL_OWNER] = ([], [Group.objects.get(name=EVERYBODY)])
+    if not any(named.get(TaskRole.ADMINISTRATOR, ())) and task.originator:
+        named[TaskRole.ADMINISTRATOR] = ([task.originator], [])
+
+
+def _claim_automatically(task: Task, named: NamedPeople, at: datetime) -> None:
+    users, groups = named[TaskRole.POTENTIAL_OWNER]
+    if not task.automatic_claim or groups or len(set(users)) != 1 or task.kind != Kind.MANUAL:
+        return
+    excluded_users, excluded_groups = named.get(TaskRole.EXCLUDED_OWNER, ([], []))
+    if users[0] in excluded_users or any(
+        group.pk in users[0].effective_group_ids() for group in excluded_groups
+    ):
+        return
+    task.state, task.owner, task.claimed_at = State.RESERVED, users[0], at
+
+
+def _insert(
+    drafts: Sequence[Draft], found: Sequence[NamedPeople], event: str, call: Call, at: datetime
+) -> list[Task]:
+    tasks = [draft.task for draft in drafts]
+    _number_in_jobs(tasks)
+    parameters = events.parameters(
+        event,
+        call,
+        at,
+        call.reason,
+        [
+            events.Entry(task.pk, 1, events.GENESIS, canonical({}), canonical(_whole(task, named)))
+            for task, named in zip(tasks, found, strict=True)
+        ],
+    )
+    for task, head in zip(tasks, parameters["hashes"], strict=True):
+        task.version, task.head = 1, head
+    try:
+        Task.objects.bulk_create(tasks, batch_size=2000)
+    except IntegrityError as error:
+        conflict = _conflict(error, tasks)
+        if conflict is None:
+            raise
+        raise conflict from error
+    work_items.insert(list(zip(tasks, found, strict=True)))
+    record = f"with {events.input_cte(events.INPUT_COLUMNS)}, {events.RECORD} select 1"
+    sql.run(record, parameters)
+    return tasks
+
+
+def _conflict(error: IntegrityError, tasks: Sequence[Task]) -> errors.CallError | None:
+    """What a broken constraint means for the caller; None where it is no fault of his."""
+    report = getattr(error.__cause__, "diag", None)
+    constraint = getattr(report, "constraint_name", "")
+    if constraint == "task_external_id":
+        key = getattr(report, "message_detail", "") or ""
+        task = next((t for t in tasks if f"=({t.source}, {t.external_id})" in key), tasks[0])
+        return errors.ExternalIdTaken(external_id=task.external_id, source=task.source)
+    if constraint == "task_short_id_in_job":
+        return errors.InvalidArgument(field="short_id", why="it is taken in this job")
+    if constraint == "tasks_task_pkey":
+        return errors.InvalidArgument(field="id", why="there is already a task with this id")
+    return None
+
+
+def _number_in_jobs(tasks: Sequence[Task]) -> None:
+    """Give each task of a job that has none the next free short id; the job is locked for it."""
+    without = [task for task in tasks if task.job_id is not None and task.short_id is None]
+    for job_id in sorted({cast(int, task.job_id) for task in without}):
+        Job.objects.select_for_update().get(pk=job_id)
+        taken = set(Task.objects.filter(job=job_id).values_list("short_id", flat=True))
+        taken |= {task.short_id for task in tasks if task.job_id == job_id}
+        free = (f"{number:x}" for number in range(1, 0x10000) if f"{number:x}" not in taken)
+        for task in without:
+            if task.job_id == job_id:
+                task.short_id = next(free, None)
+                if task.short_id is None:
+                    raise errors.InvalidArgument(field="job", why="it holds all it can")
+
+
+_NOT_IN_AUDIT = {"id", "version", "head", "input", "output", "fault", "imported", "updated_at"}
+
+
+def _whole(task: Task, named: NamedPeople) -> dict[str, Any]:
+    """The whole state of a new task as the audit keeps it; secrets are masked."""
+    state: dict[str, Any] = {}
+    for model_field in TASK_FIELDS:
+        if model_field.name in _NOT_IN_AUDIT:
+            continue
+        value = getattr(task, model_field.name)
+        if isinstance(value, User):
+            value = value.username
+        elif isinstance(value, (Job, Task)):
+            value = str(value.pk)
+        elif isinstance(value, datetime):
+            value = value.isoformat()
+        if value is not None and value is not False and value not in ("", [], {}):
+            state[model_field.name] = value
+    data = {name: getattr(task, name) for name in ("input", "output", "fault")}
+    state |= masked_data(task.secret_pointers, **{k: v for k, v in data.items() if v})
+    state["people"] = {
+        role: [*map(people.tagged, users), *map(people.tagged, groups)]
+        for role, (users, groups) in named.items()
+    }
+    return state

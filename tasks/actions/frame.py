@@ -1,0 +1,344 @@
+"""The frame that every operation on existing tasks shares: lock, sort out, write and record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Group, User
+from tasks import errors, events, sql, work_items
+from tasks.lifecycle import ENDED, Operation, State
+from tasks.models import NO_DUE_DATE, canonical
+from tasks.people import Reference
+from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
+from tasks.roles import COLUMNS, TaskRole
+from tasks.work_items import LockedTask
+
+from .call import Call, Outcome
+from .statement import RECORD_BULK, demand, prepared, task_from, update
+
+
+class Run:
+    """One unit of one operation under way: the tasks it may change and the change itself."""
+
+    def __init__(self, operation: Operation, ids: Sequence[UUID], call: Call) -> None:
+        self.operation = operation
+        self.ids = ids
+        self.call = call
+        self.found: dict[UUID, LockedTask] = {}
+        self.refused: dict[UUID, errors.TaskError] = {}
+        self.receiver: User | Group | None = None
+        self.giver: User | Group | None = None
+        self._everywhere = roles_everywhere(call.actor) if call.actor else frozenset()
+        self._held: dict[UUID, frozenset[TaskRole]] = {}
+        self.outcome = Outcome(call.operation_id)
+        self._columns: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
+        self._parameters: dict[str, Any] = {}
+        self._ctes: list[str] = []
+        self._before: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
+        self._after: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
+        self._target: State | None = None
+
+    @property
+    def allowed(self) -> list[LockedTask]:
+        """The tasks that nothing has been found against so far, in the order asked."""
+        return [self.found[pk] for pk in self.ids if pk in self.found and pk not in self.refused]
+
+    @property
+    def at(self) -> datetime:
+        """The time of the change: read from the database's clock once all locks were held."""
+        return max((task.at for task in self.found.values()), default=timezone.now())
+
+    def refuse(self, judge: Callable[[LockedTask], errors.TaskError | None]) -> None:
+        """Ask `judge` of each allowed task and refuse those it finds a reason against."""
+        for task in self.allowed:
+            error = judge(task)
+            if error is not None:
+                error.version, error.holder = task.version, task.owner_name
+                self.refused[task.id] = error
+
+    def held(self, task: LockedTask) -> frozenset[TaskRole]:
+        """What the actor is to a task; the system is its administrator."""
+        if self.call.actor is None:
+            return frozenset({TaskRole.ADMINISTRATOR})
+        if not self.call.actor.is_active:
+            return frozenset()
+        if task.id not in self._held:
+            held = task.roles(self.call.user_id, task.permissions)
+            self._held[task.id] = held | self._everywhere
+        return self._held[task.id]
+
+    def change(
+        self,
+        *,
+        to: State | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        before: Callable[[LockedTask], dict[str, Any]] = lambda task: {},
+        after: Callable[[LockedTask], dict[str, Any]] = lambda task: {},
+        **columns: Any,
+    ) -> None:
+        """State what changes: the same columns of every allowed task, and what the audit says.
+
+        `to` overrides the state that the rule book leads to, where an operation has two outcomes.
+        `defaults` are columns that are set only where they are null. `before` and `after` add to
+        the state and owner, which the audit always names if changed.
+        """
+        self._target = to
+        self._columns = columns
+        self._defaults = dict(defaults or {})
+        self._before, self._after = before, after
+
+    def move(self, role: TaskRole) -> None:
+        """State that the work items of a granted role change: from `giver`, to `receiver`."""
+        self._parameters["role"] = permission_ids()[role]
+        if self.giver is not None:
+            self._ctes.append(work_items.removal(self.giver))
+            self._parameters["giver"] = self.giver.pk
+        if self.receiver is not None:
+            self._ctes.append(work_items.addition(self.receiver))
+            self._parameters |= {"receiver": self.receiver.pk, "no_due_date": NO_DUE_DATE}
+
+    def state_after(self, task: LockedTask) -> str:
+        """The state in which the change leaves a task."""
+        rule = self.operation.rule_for(task.state)
+        return self._target or (rule and rule.target) or task.state
+
+    # What the frame does around the body of an action.
+
+    def _sort_out(self, problem: errors.CallError | None) -> None:
+        for pk in self.ids:
+            if pk not in self.found:
+                self.refused[pk] = errors.TaskNotFound()
+        self.refuse(lambda task: self.operation.forbids(task, self.held(task), self.call))
+        for error in self.refused.values():
+            if isinstance(error, errors.TaskNotFound):  # it says nothing of what it hides
+                error.version = error.holder = None
+        if problem is not None and (self.call.bulk or self.allowed):
+            raise problem
+
+    def _judge(self) -> None:
+        versions = self.call.versions
+        self.refuse(
+            lambda task: (
+                errors.StaleTask(expected=versions[task.id])
+                if versions.get(task.id, task.version) != task.version
+                else None
+            )
+        )
+        self.refuse(lambda task: self.operation.conflicts(task, self.held(task), self.call))
+
+    def _demand_reasons(self) -> None:
+        if not self.call.reason and self.call.channel.carries_reasons:
+            self.refuse(
+                lambda task: (
+                    errors.ReasonRequired(operation=self.operation.words)
+                    if self.operation.wants_reason(task, self.call)
+                    else None
+                )
+            )
+
+    def _owner_after(self, task: LockedTask) -> int | None:
+        if "owner_id" in self._columns:
+            return cast("int | None", self._columns["owner_id"])
+        if task.owner_id is None:
+            return self._defaults.get("owner_id")
+        return task.owner_id
+
+    def _entry(self, task: LockedTask) -> events.Entry:
+        before, after = self._before(task), self._after(task)
+        state, owner = self.state_after(task), self._owner_after(task)
+        if state != task.state:
+            before["state"], after["state"] = task.state, state
+        if owner != task.owner_id:
+            before["owner"] = task.owner_name
+            after["owner"] = None if owner is None else self._name_of(owner)
+        return events.Entry(
+            task.id, task.version + 1, task.head, canonical(before), canonical(after)
+        )
+
+    def _name_of(self, user_id: int) -> str:
+        for user in (self.receiver, self.call.actor):
+            if isinstance(user, User) and user.pk == user_id:
+                return user.username
+        raise LookupError(f"account {user_id} is neither the actor nor the receiver")
+
+    def _write(self) -> None:
+        """Change and record, in one statement."""
+        allowed = self.allowed
+        self.outcome.refused = {pk: self.refused[pk] for pk in self.ids if pk in self.refused}
+        if self.call.dry_run:
+            self.outcome.done = {task.id: task.version for task in allowed}
+            return
+        self.outcome.done = {task.id: task.version + 1 for task in allowed}
+        if not self.ids or not (allowed or self.call.bulk):
+            return
+        at = self.at
+        states = [self.state_after(task) for task in allowed]
+        holds = [self._columns.get("on_hold", task.on_hold) for task in allowed]
+        copies = [
+            (is_open(state), is_ready(state, task.kind, hold))
+            for task, state, hold in zip(allowed, states, holds, strict=True)
+        ]
+        columns = dict(self._columns)
+        if any((task.state in ENDED) != (self._ends(task)) for task in allowed):
+            columns["ended_at"] = at if self._ends(allowed[0]) else None
+        parameters = {
+            **events.parameters(
+                self.operation.event,
+                self.call,
+                at,
+                self.call.reason,
+                [self._entry(task) for task in allowed],
+            ),
+            **self._parameters,
+            **{name: prepared(name, value) for name, value in columns.items()},
+            **{name: prepared(name, value) for name, value in self._defaults.items()},
+            "states": states,
+            "opens": [copy[0] for copy in copies],
+            "readies": [copy[1] for copy in copies],
+        }
+        ctes = [
+            events.input_cte(
+                {
+                    **events.INPUT_COLUMNS,
+                    "state": "%(states)s::text[]",
+                    "open": "%(opens)s::bool[]",
+                    "ready": "%(readies)s::bool[]",
+                }
+            ),
+            update(columns, self._defaults, whole=not self.call.bulk),
+            *self._ctes,
+            events.RECORD,
+        ]
+        if copies != [(is_open(t.state), is_ready(t.state, t.kind, t.on_hold)) for t in allowed]:
+            ctes.append(work_items.SYNC)
+        if self.call.bulk:
+            self._write_bulk(ctes, parameters)
+        else:
+            rows = sql.run(f"with {', '.join(ctes)} select * from changed", parameters)
+            self.outcome.tasks = {task.pk: task for task in map(task_from, rows)}
+            demand(len(rows), len(allowed))
+
+    def _write_bulk(self, ctes: list[str], parameters: dict[str, Any]) -> None:
+        """The same statement with the record of the bulk call in it.
+
+        Raises InvalidArgument, and so undoes everything, when a stored bulk operation has meanwhile
+        been carried out by somebody else.
+        """
+        refused = self.outcome.refused
+        parameters |= {
+            "bulk_operation": self.operation.name,
+            "bulk_arguments": json.dumps(dict(self.call.arguments)),
+            "bulk_ids": list(self.ids),
+            "bulk_versions": [
+                0 if isinstance(refused.get(pk), errors.TaskNotFound) else self.found[pk].version
+                for pk in self.ids
+            ],
+            "bulk_done": len(self.outcome.done),
+            "bulk_before": self.call.processed,
+            "bulk_refused": json.dumps(
+                {
+                    str(pk): {"code": error.code, "detail": error.text}
+                    for pk, error in refused.items()
+                }
+            ),
+        }
+        ((changed, recorded),) = sql.run(
+            f"with {', '.join([*ctes, RECORD_BULK])} "
+            "select (select count(*) from changed), (select count(*) from bulk)",
+            parameters,
+        )
+        if not recorded:
+            raise errors.InvalidArgument(field="operation", why="it has already been carried out")
+        demand(changed, len(self.outcome.done))
+
+    def _ends(self, task: LockedTask) -> bool:
+        return self.state_after(task) in ENDED
+
+
+@contextmanager
+def performing(
+    operation: Operation,
+    ids: Sequence[UUID],
+    call: Call,
+    *,
+    to: Reference | None = None,
+    from_: Reference | User | None = None,
+    role: TaskRole | None = None,
+    columns: Sequence[str] = (),
+    valid: Callable[[LockedTask], errors.TaskError | None] = lambda task: None,
+) -> Iterator[Run]:
+    """One operation on some tasks, from lock to commit; the body says what changes.
+
+    In the order of the promises: found, permitted, names and body of the call (`to`, `from_`,
+    `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
+    gives `role`; `columns` are further columns of the tasks for the body to look at.
+
+    Raises CallError for what is wrong with the call, once it is known that the caller may know;
+    RuntimeError inside another transaction, since what is answered must be committed.
+    """
+    run = Run(operation, ids, call)
+    problem: errors.CallError | None = None
+    if call.may(operation.permission):  # names are looked up only for those who may use them
+        try:
+            run.giver = from_.find() if isinstance(from_, Reference) else from_
+            run.receiver = to.receiver() if to else None
+            _check_pair(run.giver, run.receiver, role)
+        except errors.CallError as error:
+            problem = error
+    with nullcontext() if call.dry_run else transaction.atomic(durable=True):
+        run.found = work_items.lock(
+            ids,
+            call.actor,
+            columns=columns,
+            role=role,
+            giver=run.giver,
+            receiver=run.receiver,
+            # Whoever may do nothing keeps nobody waiting.
+            locking=not call.dry_run and call.may(operation.permission),
+        )
+        run._sort_out(problem)
+        run.refuse(valid)
+        run._judge()
+        yield run
+        run._demand_reasons()
+        run._write()
+
+
+def _check_pair(
+    giver: User | Group | None, receiver: User | Group | None, role: TaskRole | None
+) -> None:
+    """Raise InvalidArgument where giver and receiver do not go together or with the role."""
+    if giver is not None and receiver is not None:
+        if giver == receiver:
+            raise errors.InvalidArgument(field="to", why="it is the same as from")
+        if isinstance(giver, User) != isinstance(receiver, User):
+            raise errors.InvalidArgument(
+                field="to", why="users hand over to users, and groups to groups"
+            )
+    if isinstance(receiver, Group) and (role is None or role in COLUMNS):
+        raise errors.InvalidArgument(field="to", why="only a user can be that")
+
+
+def refuse_ineligible(run: Run) -> None:
+    """Refuse the tasks that the receiving user may not have (rule book: the target's role)."""
+    receiver, operation = run.receiver, run.operation
+    if not isinstance(receiver, User) or not operation.receivers:
+        return
+    everywhere = roles_everywhere(receiver)
+    may = bool(operation.receiver_permission) and receiver.has_perm(operation.receiver_permission)
+
+    def judge(task: LockedTask) -> errors.TaskError | None:
+        theirs = task.roles(receiver.pk, task.extra["receiver_permissions"]) | everywhere
+        why = operation.eligible(run.held(task), theirs, may)
+        return errors.TargetNotEligible(target=receiver.username, why=why) if why else None
+
+    run.refuse(judge)

@@ -1,0 +1,86 @@
+"""The pieces of the one statement that changes tasks and records it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from django.db import connection
+from django.db.models import Field
+
+from tasks.models import Task
+
+
+def demand(changed: int, locked: int) -> None:
+    if changed != locked:
+        raise RuntimeError(f"{changed} of {locked} locked tasks were changed")
+
+
+RECORD_BULK = """
+    bulk as (
+        insert into tasks_bulkoperation as b (id, operation, arguments, reason, actor_id, channel,
+            request_id, status, ids, versions, processed, done_count, refused, created_at,
+            finished_at)
+        values (%(operation_id)s::uuid, %(bulk_operation)s, %(bulk_arguments)s::jsonb,
+            %(reason)s::text, %(actor_id)s::bigint, %(channel)s, %(request_id)s, 'done',
+            %(bulk_ids)s::uuid[], %(bulk_versions)s::int[], cardinality(%(bulk_ids)s::uuid[]),
+            %(bulk_done)s::int, %(bulk_refused)s::jsonb, %(at)s::timestamptz,
+            %(at)s::timestamptz)
+        on conflict (id) do update set
+            versions = b.versions[1:b.processed] || excluded.versions
+                || b.versions[b.processed + excluded.processed + 1:],
+            processed = b.processed + excluded.processed,
+            done_count = b.done_count + excluded.done_count,
+            refused = b.refused || excluded.refused,
+            status = case when b.processed + excluded.processed >= cardinality(b.ids)
+                then 'done' else 'running' end,
+            finished_at = case when b.processed + excluded.processed >= cardinality(b.ids)
+                then excluded.finished_at end
+        where b.status <> 'done' and b.processed = %(bulk_before)s::int
+        returning 1)"""
+"""A CTE that records a bulk call, or takes a stored one further if nobody else has."""
+
+
+def _field(name: str) -> Field[Any, Any]:
+    return cast("Field[Any, Any]", Task._meta.get_field(name))
+
+
+def _column(name: str) -> tuple[str, str]:
+    """A column of the task and its type; without a length, which a cast would silently cut to."""
+    model_field = _field(name)
+    column_type = cast(str, model_field.db_type(connection)).split("(")[0]
+    return cast(str, model_field.column), column_type
+
+
+def prepared(name: str, value: Any) -> Any:
+    return _field(name).get_db_prep_save(value, connection)
+
+
+def update(columns: Mapping[str, Any], defaults: Mapping[str, Any], *, whole: bool) -> str:
+    """The CTE `changed`, which writes the tasks of `input` and answers with them."""
+    assignments = ["version = i.version", "head = i.hash", "state = i.state", "updated_at = %(at)s"]
+    for name in columns:
+        column, column_type = _column(name)
+        assignments.append(f"{column} = %({name})s::{column_type}")
+    for name in defaults:
+        column, column_type = _column(name)
+        assignments.append(f"{column} = coalesce(t.{column}, %({name})s::{column_type})")
+    answer = _TASK_COLUMNS if whole else ("id", "priority", "due_at")
+    return f"""
+    changed as (
+        update tasks_task t set {", ".join(assignments)} from input i where t.id = i.id
+        returning {", ".join(f"t.{column}" for column in answer)})"""
+
+
+TASK_FIELDS = Task._meta.concrete_fields
+_TASK_COLUMNS = tuple(cast(str, f.column) for f in TASK_FIELDS)
+
+
+def task_from(row: Sequence[Any]) -> Task:
+    """The task that a row of all its columns stands for."""
+    values = []
+    for model_field, value in zip(TASK_FIELDS, row, strict=True):
+        for convert in model_field.get_db_converters(connection):
+            value = convert(value, None, connection)
+        values.append(value)
+    return Task.from_db(connection.alias, [f.attname for f in TASK_FIELDS], values)

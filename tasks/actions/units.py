@@ -1,0 +1,170 @@
+"""Actions on many tasks: the registry, units of a bounded size, and stored bulk operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+from django.db import Error
+
+from tasks import errors
+from tasks.lifecycle import permission_for
+from tasks.masking import MASK
+from tasks.models import BulkOperation
+from tasks.people import Reference
+
+from .call import Call, Outcome
+
+UNIT = 10_000
+"""How many tasks one transaction takes; more are worked through in units of that many."""
+
+
+class Action(Protocol):
+    """How every action is called: task ids, the circumstances, and the operation's arguments."""
+
+    def __call__(self, ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome: ...
+
+
+ACTIONS: dict[str, Action] = {}
+"""Every action on existing tasks by the name of its operation."""
+
+
+def action(act: Callable[..., Outcome]) -> Action:
+    """Register an action; answer each id once and work through many in units of UNIT.
+
+    Nothing raises after the first unit: the tasks of a unit that fails are refused as not
+    attempted. Raises TooManyTasks above the bulk limit of the actor's roles.
+    """
+
+    @wraps(act)
+    def in_units(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
+        asked = list(dict.fromkeys(ids))
+        limit = None
+        if call.bulk and call.actor and call.may(permission_for(act.__name__)):
+            limit = call.actor.bulk_limit
+        if limit is not None and call.processed + len(asked) > limit:
+            raise errors.TooManyTasks(count=len(asked), limit=limit)
+        call = replace(call, arguments=as_json(arguments))
+        if len(asked) <= UNIT:
+            return act(asked, call=call, **arguments)
+        if call.bulk and not call.dry_run:
+            store(act.__name__, asked, [], call, BulkOperation.Status.RUNNING)
+        whole = Outcome(call.operation_id)
+        for start in range(0, len(asked), UNIT):
+            unit = asked[start : start + UNIT]
+            try:
+                part = act(unit, call=replace(call, processed=call.processed + start), **arguments)
+            except (errors.CallError, Error) as error:
+                if start == 0:
+                    BulkOperation.objects.filter(
+                        pk=call.operation_id, processed=0, status=BulkOperation.Status.RUNNING
+                    ).delete()
+                    raise
+                why = error.text if isinstance(error, errors.CallError) else "the database is busy"
+                whole.refused.update({pk: errors.NotAttempted(why=why) for pk in asked[start:]})
+                break
+            whole.done.update(part.done)
+            whole.refused.update(part.refused)
+        return whole
+
+    ACTIONS[act.__name__] = cast(Action, in_units)
+    return ACTIONS[act.__name__]
+
+
+DATA = ("output",)
+"""Arguments that are task data, so may hold what a task marks secret: the record masks them."""
+
+REFERENCES = ("to", "from_")
+"""The arguments that name an account or group."""
+
+
+def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if name in DATA:
+            kept[name] = MASK
+        else:
+            kept[name] = value.as_json() if isinstance(value, Reference) else value
+    return kept
+
+
+def store(
+    operation: str,
+    ids: Sequence[UUID],
+    versions: Sequence[int],
+    call: Call,
+    status: BulkOperation.Status,
+) -> BulkOperation:
+    """Keep a bulk call that is yet to be carried out; one that is stored already stays."""
+    stored, _ = BulkOperation.objects.get_or_create(
+        pk=call.operation_id,
+        defaults={
+            "operation": operation,
+            "arguments": call.arguments,
+            "reason": call.reason,
+            "actor": call.actor,
+            "channel": call.channel,
+            "request_id": call.request_id,
+            "status": status,
+            "ids": list(ids),
+            "versions": list(versions),
+        },
+    )
+    return stored
+
+
+def plan(
+    name: str, ids: Sequence[UUID], *, call: Call, **arguments: Any
+) -> tuple[BulkOperation, Outcome]:
+    """Store a bulk act to be confirmed, with the versions as they are now, and what it would do."""
+    _demand_nothing_secret(arguments)
+    asked = list(dict.fromkeys(ids))
+    outcome = ACTIONS[name](asked, call=replace(call, bulk=True, dry_run=True), **arguments)
+    versions = [
+        outcome.done.get(pk) or (outcome.refused[pk].version if pk in outcome.refused else 0) or 0
+        for pk in asked
+    ]
+    call = replace(call, arguments=as_json(arguments))
+    return store(name, asked, versions, call, BulkOperation.Status.PLANNED), outcome
+
+
+def _demand_nothing_secret(arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidArgument where task data is among the arguments, since no record keeps it."""
+    for name in DATA:
+        if arguments.get(name) is not None:
+            raise errors.InvalidArgument(field=name, why="task data is not kept for later")
+
+
+def carry_out(stored: BulkOperation, *, call: Call) -> Outcome:
+    """Do what a stored bulk operation says, from where it stands; tasks changed since are refused.
+
+    Raises InvalidArgument when it has been carried out already, or never planned.
+    """
+    if stored.status == BulkOperation.Status.DRAFT:
+        raise errors.InvalidArgument(field="operation", why="it has not been planned")
+    if stored.status == BulkOperation.Status.DONE:
+        raise errors.InvalidArgument(field="operation", why="it has already been carried out")
+    _demand_nothing_secret(stored.arguments)
+    arguments = {
+        name: Reference(**value) if name in REFERENCES else value
+        for name, value in stored.arguments.items()
+    }
+    rest = stored.ids[stored.processed :]
+    return ACTIONS[stored.operation](
+        rest,
+        call=replace(
+            call,
+            bulk=True,
+            operation_id=stored.pk,
+            processed=stored.processed,
+            reason=stored.reason,
+            # A call that was never planned has versions only of what it has dealt with.
+            versions=dict(zip(stored.ids, stored.versions, strict=False)),
+        ),
+        **arguments,
+    )
