@@ -1,0 +1,1 @@
+"""The face of IBM's Human Task Manager: its REST interface below /rest/bpm/htm/."""
