@@ -1,0 +1,207 @@
+"""What every view of this face shares: the order of the tests, who asks, the shape of answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, cast
+
+from django.conf import settings
+from django.http import QueryDict
+from django.utils.http import parse_header_parameters
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import APIException, PermissionDenied, UnsupportedMediaType
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from accounts.authentication import BasicAuthentication, TokenAuthentication
+from accounts.models import User
+from tasks.actions import Call
+from tasks.api.middleware import LARGE_BODY
+from tasks.api.parsers import BadBody, StrictJSONParser
+from tasks.errors import Refusal
+from tasks.models import Channel
+
+from .errors import PROBLEM, BadSyntax, handle
+from .renderers import Pages
+
+FORMATS: Final = ("json", "api")
+"""The values of the parameter `format`, for browsers, which cannot choose a header."""
+
+MOST_TERMS: Final = 20
+"""How often a parameter that may be repeated may be."""
+
+_ETAG: Final = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
+_ETAGS: Final = re.compile(rf"\s*{_ETAG}(\s*,\s*{_ETAG})*\s*")
+
+
+class Session(SessionAuthentication):
+    """A log-in through the admin; writes need the CSRF token."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Raise PermissionDenied for a write without the token."""
+        # Looking for the token in REST framework's request would read the body, and tell what is
+        # wrong with it before anything else.
+        try:
+            super().enforce_csrf(request._request)  # type: ignore[arg-type]
+        except PermissionDenied as error:
+            raise PermissionDenied(str(error.detail), "csrf_failed") from None
+
+
+class Basic(BasicAuthentication):
+    """HTTP Basic, with log-ins recorded as this face's."""
+
+    channel = Channel.NATIVE.value
+
+
+class TaskDataParser(StrictJSONParser):
+    """JSON that may carry task data or many ids."""
+
+    max_bytes = LARGE_BODY
+    free = frozenset({"input", "output"})
+
+
+class NativeView(APIView):
+    """A resource of this face: syntax first, then who asks, then the call."""
+
+    permission_classes = (IsAuthenticated,)
+    parser_classes = (TaskDataParser,)
+    renderer_classes = (JSONRenderer, Pages)
+    parameters: frozenset[str] = frozenset()
+    """The query parameters of a GET, besides `format`."""
+    repeatable: ClassVar[frozenset[str]] = frozenset()
+    """Those that may be given more than once."""
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Tokens, sessions, and Basic credentials if the site wants them."""
+        basic = [Basic()] if settings.NATIVE_BASIC_AUTH else []
+        return [TokenAuthentication(), Session(), *basic]
+
+    def get_exception_handler(self) -> Any:
+        """Every exception becomes a problem document."""
+        return handle
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Answers depend on who asks and may hold secrets, so nothing keeps them."""
+        return {**super().default_response_headers, "Cache-Control": "no-store"}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Everything before the call: syntax comes before credentials."""
+        self.check_syntax(request)
+        super().initial(request, *args, **kwargs)
+
+    def check_syntax(self, request: Request) -> None:
+        """Raise BadSyntax for what can be told without looking anything up."""
+        known = {"format"} | (self.parameters if request.method in ("GET", "HEAD") else set())
+        check_parameters(request.query_params, known, self.repeatable)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """The problem document of an exception; for browsers as a page where that can be."""
+        response = super().handle_exception(exc)
+        if isinstance(exc, BadSyntax) or not isinstance(exc, (APIException, Refusal)):
+            # A page names its reader, who may not be known yet, or cannot be looked up.
+            self.request.accepted_renderer = JSONRenderer()
+            self.request.accepted_media_type = JSONRenderer.media_type
+        return response
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        """The answer with its media type."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if response.exception and response.accepted_renderer.format == "json":
+            response.content_type = PROBLEM
+        return cast(Response, response)
+
+    @property
+    def user(self) -> User:
+        """The account that asks."""
+        return cast(User, self.request.user)
+
+    def call(self, **more: Any) -> Call:
+        """The call of the core that this request makes; `more` are further members of it."""
+        request_id = self.request.request_id  # type: ignore[attr-defined]
+        return Call(self.user, Channel.NATIVE, request_id=request_id, **more)
+
+    def read_body(self, serializer: type[Serializer[Any]]) -> dict[str, Any]:
+        """The validated body; no body at all stands for an empty object.
+
+        Raises ValidationError, BadBody or UnsupportedMediaType.
+        """
+        filled = serializer(data=_body(self.request))
+        filled.is_valid(raise_exception=True)
+        return cast("dict[str, Any]", filled.validated_data)
+
+
+def _body(request: Request) -> dict[str, Any]:
+    if request.META.get("CONTENT_LENGTH") in (None, "", "0"):
+        return {}
+    # Asked here, since REST framework takes a form that Django has read for an empty body.
+    media_type, _ = parse_header_parameters(request.content_type or "")
+    if media_type != "application/json":
+        raise UnsupportedMediaType(request.content_type or "without Content-Type")
+    data: Any = request.data
+    if not isinstance(data, dict):
+        raise BadBody("not_an_object", "The body has to be a JSON object.", "")
+    return data
+
+
+def check_parameters(
+    given: QueryDict, known: frozenset[str] | set[str], repeatable: frozenset[str]
+) -> None:
+    """Raise BadSyntax for parameters that are unknown, or given more often than makes sense."""
+    wrong = []
+    for name, values in given.lists():
+        if name not in known:
+            wrong.append(parameter_error(name, "unknown_parameter", "There is no such parameter."))
+        elif len(values) > (MOST_TERMS if name in repeatable else 1):
+            wrong.append(parameter_error(name, "repeated_parameter", "Given too often."))
+        elif name == "format" and values[0] not in FORMATS:
+            wrong.append(parameter_error(name, "invalid", f"One of {', '.join(FORMATS)}."))
+    refuse_parameters(wrong)
+
+
+def parameter_error(name: str, code: str, detail: str) -> dict[str, str]:
+    """What is wrong with one parameter, for `BadSyntax.errors`."""
+    return {"parameter": name[:255], "code": code, "detail": detail}
+
+
+def refuse_parameters(wrong: list[dict[str, str]]) -> None:
+    """Raise BadSyntax if something is wrong with the parameters."""
+    if wrong:
+        named = ", ".join(dict.fromkeys(error["parameter"] for error in wrong[:5]))
+        raise BadSyntax("invalid_parameter", f"These parameters cannot be used: {named}.", wrong)
+
+
+def expected_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
+    """The versions that If-Match names; None where any will do. Raises BadSyntax.
+
+    A weak tag, or one that was never ours, matches nothing.
+    """
+    tags = _tags(headers.get("If-Match", "*"))
+    if tags is None:
+        return None
+    return frozenset(int(tag) for weak, tag in tags if not weak and _is_version(tag))
+
+
+def known_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
+    """The versions that If-None-Match names, weak or not; None for all. Raises BadSyntax."""
+    tags = _tags(headers["If-None-Match"]) if "If-None-Match" in headers else []
+    return None if tags is None else frozenset(int(tag) for _, tag in tags if _is_version(tag))
+
+
+def _tags(header: str) -> list[tuple[str, str]] | None:
+    if header.strip() == "*":
+        return None
+    if not _ETAGS.fullmatch(header):
+        raise BadSyntax("invalid_header", "If-Match and If-None-Match hold a list of entity tags.")
+    return re.findall(_ETAG, header)
+
+
+def _is_version(tag: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]{0,9}", tag) is not None
