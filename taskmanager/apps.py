@@ -6,10 +6,14 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class TaskManagerConfig(AppConfig):
-    """Has no models: commands only."""
+    """Has no models: commands, pages for errors, and checks of the settings."""
 
     name = "taskmanager"
     default = True
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from . import checks  # noqa: F401
 
 
 class AdminConfig(SimpleAdminConfig):

@@ -1,0 +1,49 @@
+"""Answers to what no view could answer: in the shape of the face, or as a page."""
+
+from __future__ import annotations
+
+import sys
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template import loader
+
+from tasks.api.middleware import refuse
+
+RETRY_AFTER_SECONDS = 5
+
+
+def _answer(request: HttpRequest, status: int, code: str, message: str) -> HttpResponseBase:
+    if any(f"{request.path_info}/".startswith(prefix) for prefix in settings.FACES):
+        return refuse(request, status, code, message)
+    # Rendered without a request: whatever is broken, the page that says so is not.
+    page = loader.render_to_string("error.html", {"status": status, "message": message})
+    return HttpResponse(page, status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """400: a request that Django itself refuses, such as one for a host that is not ours."""
+    return _answer(request, 400, "bad_request", "The request is not valid.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """403: a page that the account may not open."""
+    return _answer(request, 403, "not_permitted", "You are not permitted to open this page.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """404: no such page, or one that is not shown to this account."""
+    return _answer(request, 404, "not_found", "There is nothing here.")
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """500; or 503 with Retry-After where the database is what failed."""
+    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
+        answer = _answer(
+            request, 503, "unavailable", "The database cannot be reached now. Try again shortly."
+        )
+        answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return answer
+    return _answer(request, 500, "internal_error", "Something went wrong here; it has been logged.")

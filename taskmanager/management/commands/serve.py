@@ -1,0 +1,48 @@
+"""Serve the application: `manage.py serve`."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from taskmanager.server import Server, ServerError
+
+
+class Command(BaseCommand):
+    """Granian in the foreground; Ctrl-C or SIGTERM ends it."""
+
+    help = "Serves the application. Put a proxy with TLS in front for anything but a try."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Where to listen and with how many processes and threads."""
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--workers", type=int, default=2)
+        parser.add_argument("--threads", type=int, default=4, help="for each worker")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check that the database is migrated, then serve.
+
+        Raises CommandError when it is not, or when the server cannot start.
+        """
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            raise CommandError("The database is not up to date: run `./run migrate` first.")
+        connection.close()
+        server = Server(
+            options["port"],
+            host=options["host"],
+            workers=options["workers"],
+            threads=options["threads"],
+        )
+        try:
+            with server:
+                database = "embedded PostgreSQL" if settings.EMBEDDED else "DATABASE_URL"
+                self.stdout.write(f"Serving {server.url} on {database}; Ctrl-C stops.")
+                server.wait()
+        except ServerError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped.")

@@ -1,0 +1,114 @@
+"""Runs the web server as a child process, for `serve`, `demo` and the tests that talk HTTP."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Self
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+class ServerError(Exception):
+    """The web server does not start; the message says why."""
+
+
+def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
+    """`wanted` or, where it is taken, one of the next hundred; 0 asks for any free port.
+
+    Raises ServerError when all of them are taken.
+    """
+    for port in range(wanted, wanted + 100) if wanted else [0]:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServerError(f"Ports {wanted} to {wanted + 99} are all taken.")
+
+
+class Server:
+    """Granian with our WSGI application; use it as a context manager to have it ended."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        workers: int = 2,
+        threads: int = 4,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.url = f"http://{host}:{port}"
+        self.command = [
+            sys.executable,
+            "-m",
+            "granian",
+            *("--interface", "wsgi", "--http", "1", "--no-ws"),
+            *("--host", host, "--port", str(port)),
+            *("--workers", str(workers), "--blocking-threads", str(threads)),
+            *("--log-level", "warning", "--respawn-failed-workers"),
+            "taskmanager.wsgi:application",
+        ]
+        self.environment = {**os.environ, **(environment or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises ServerError when it does not."""
+        # A process group of its own: Ctrl-C reaches us alone, and we end it in order.
+        self.process = subprocess.Popen(  # noqa: S603 (our own command line)
+            self.command, env=self.environment, start_new_session=True
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None:
+                raise ServerError(f"The web server ended with code {self.process.returncode}.")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise ServerError(f"The web server did not answer in {START_SECONDS:.0f} s.")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            urlopen(Request(f"{self.url}/admin/login/"), timeout=5).close()  # noqa: S310
+        except HTTPError:
+            return True
+        except (URLError, OSError):
+            return False
+        return True
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self.process is not None  # noqa: S101 (start comes first)
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """End it and all its workers; what is under way is finished first."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
