@@ -1,4 +1,4 @@
-"""Runs the web server as a child process, for `serve`, `demo` and the tests that talk HTTP."""
+"""Runs the web server: in place of `serve`, as a child process of `demo`."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -17,6 +17,10 @@ STOP_SECONDS = 15.0
 
 class ServerError(Exception):
     """The web server does not start; the message says why."""
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
@@ -35,37 +39,37 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
     raise ServerError(f"Ports {wanted} to {wanted + 99} are all taken.")
 
 
-class Server:
-    """Granian with our WSGI application; use it as a context manager to have it ended."""
+def command(host: str, port: int, workers: int, threads: int) -> list[str]:
+    """The command line of Granian with our WSGI application."""
+    return [
+        sys.executable,
+        "-m",
+        "granian",
+        *("--interface", "wsgi", "--http", "1", "--no-ws"),
+        *("--host", host, "--port", str(port)),
+        *("--workers", str(workers), "--blocking-threads", str(threads)),
+        *("--log-level", "warning", "--respawn-failed-workers"),
+        "taskmanager.wsgi:application",
+    ]
 
-    def __init__(
-        self,
-        port: int,
-        *,
-        host: str = "127.0.0.1",
-        workers: int = 2,
-        threads: int = 4,
-        environment: dict[str, str] | None = None,
-    ) -> None:
-        self.url = f"http://{host}:{port}"
-        self.command = [
-            sys.executable,
-            "-m",
-            "granian",
-            *("--interface", "wsgi", "--http", "1", "--no-ws"),
-            *("--host", host, "--port", str(port)),
-            *("--workers", str(workers), "--blocking-threads", str(threads)),
-            *("--log-level", "warning", "--respawn-failed-workers"),
-            "taskmanager.wsgi:application",
-        ]
-        self.environment = {**os.environ, **(environment or {})}
+
+class Server:
+    """A web server on this machine; use it as a context manager to have it ended."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.command = command("127.0.0.1", port, workers=2, threads=4)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises ServerError when it does not."""
+        """Start it and wait until it answers. Raises ServerError when it does not.
+
+        From then on SIGTERM ends this process as Ctrl-C does, with the server before it.
+        """
+        signal.signal(signal.SIGTERM, _leave)
         # A process group of its own: Ctrl-C reaches us alone, and we end it in order.
         self.process = subprocess.Popen(  # noqa: S603 (our own command line)
-            self.command, env=self.environment, start_new_session=True
+            self.command, start_new_session=True
         )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1360)
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--whole", action="store_true", help="as far down as the page goes")
     options = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -42,7 +43,7 @@ def main() -> None:
             page.click("[type=submit]")
             page.wait_for_load_state()
         page.goto(f"{options.url}{options.path}")
-        page.screenshot(path=options.file, full_page=True)
+        page.screenshot(path=options.file, full_page=options.whole)
         browser.close()
 
 

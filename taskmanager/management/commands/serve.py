@@ -1,5 +1,6 @@
 """Serve the application: `manage.py serve`."""
 
+import os
 from typing import Any
 
 from django.conf import settings
@@ -7,11 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from taskmanager.server import Server, ServerError
+from taskmanager.server import command
 
 
 class Command(BaseCommand):
-    """Granian in the foreground; Ctrl-C or SIGTERM ends it."""
+    """Granian in the place of this process; Ctrl-C or SIGTERM ends it in order."""
 
     help = "Serves the application. Put a proxy with TLS in front for anything but a try."
 
@@ -23,26 +24,17 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=4, help="for each worker")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check that the database is migrated, then serve.
+        """Check that the database is migrated, then become the server.
 
-        Raises CommandError when it is not, or when the server cannot start.
+        Raises CommandError when it is not.
         """
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             raise CommandError("The database is not up to date: run `./run migrate` first.")
         connection.close()
-        server = Server(
-            options["port"],
-            host=options["host"],
-            workers=options["workers"],
-            threads=options["threads"],
-        )
-        try:
-            with server:
-                database = "embedded PostgreSQL" if settings.EMBEDDED else "DATABASE_URL"
-                self.stdout.write(f"Serving {server.url} on {database}; Ctrl-C stops.")
-                server.wait()
-        except ServerError as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            self.stdout.write("Stopped.")
+        host, port = options["host"], options["port"]
+        database = "the embedded PostgreSQL" if settings.EMBEDDED else "DATABASE_URL"
+        self.stdout.write(f"Serving http://{host}:{port} on {database}; Ctrl-C stops.")
+        self.stdout.flush()
+        line = command(host, port, options["workers"], options["threads"])
+        os.execv(line[0], line)  # noqa: S606 (so that signals reach the server itself)
