@@ -20,6 +20,7 @@ from . import audit, authentication, explanation
 from .delegation import lacking
 from .forms import GrantingForm, TokenForm, UserAddForm, UserForm
 from .models import AccountEvent, Group, GroupNesting, Membership, Role, Token, User
+from .pages import ReadOnly, actor_of
 from .roles import SYSTEM, system_roles
 from .widgets import Picking
 
@@ -29,12 +30,6 @@ MEMBERS_ON_PAGE = 100
 
 # Django's own group page would edit permissions that nobody reads.
 admin.site.unregister(DjangoGroup)
-
-
-def actor_of(request: HttpRequest) -> User:
-    """The account behind a request; the admin lets nobody else in."""
-    assert isinstance(request.user, User)  # noqa: S101
-    return request.user
 
 
 class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -91,7 +86,17 @@ class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class PickedAdmin(AuditedAdmin):
-    """What other pages pick by typing: accounts and groups."""
+    """What other pages pick by typing and nobody deletes: accounts and groups."""
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        """Roles are few: tick them."""
+        if db_field.name == "roles":
+            kwargs["widget"] = forms.CheckboxSelectMultiple
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: they are deactivated."""
+        return False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -258,16 +263,6 @@ class UserAdmin(PickedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         fields = super().get_readonly_fields(request, obj)
         return fields if actor_of(request).is_superuser else (*fields, "is_superuser")
 
-    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
-        """Roles are few: tick them."""
-        if db_field.name == "roles":
-            kwargs["widget"] = forms.CheckboxSelectMultiple
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: accounts are deactivated."""
-        return False
-
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
         """Django's page for a new password; that it changed is recorded."""
         user = self.get_object(request, unquote(id))
@@ -371,16 +366,6 @@ class GroupAdmin(PickedAdmin):
         fields = super().get_readonly_fields(request, obj)
         builtin = obj is not None and obj.is_builtin
         return (*fields, "name", "is_active", "provenance", "legacy_id") if builtin else fields
-
-    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
-        """Roles are few: tick them."""
-        if db_field.name == "roles":
-            kwargs["widget"] = forms.CheckboxSelectMultiple
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: groups are deactivated."""
-        return False
 
     @admin.display(description="roles")
     def role_names(self, obj: Group) -> str:
@@ -542,7 +527,7 @@ class TokenAdmin(Picking, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(AccountEvent)
-class AccountEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AccountEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What happened, newest first; nothing here can be changed."""
 
     list_display = ("at", "event", "subject", "actor", "channel", "address")
@@ -550,15 +535,3 @@ class AccountEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("subject", "actor")
     ordering = ("-id",)
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False

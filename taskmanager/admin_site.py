@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from django.contrib.admin import AdminSite
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,10 +16,10 @@ from django.utils import timezone
 
 from accounts.forms import LoginForm
 from accounts.models import User
+from accounts.site import AccountSite
+from tasks.api import RETRY_SECONDS
 
 View = Callable[..., Any]
-
-RETRY_AFTER = "5"
 
 REFUSALS = {
     400: (
@@ -33,7 +32,7 @@ REFUSALS = {
 }
 
 
-class TaskAdminSite(AdminSite):
+class TaskAdminSite(AccountSite):
     """Operations staff's way in."""
 
     site_header = "Human tasks"
@@ -60,7 +59,8 @@ class TaskAdminSite(AdminSite):
                 return gated(request, *args, **kwargs)
             except (OperationalError, InterfaceError):
                 page = render_to_string("admin/unavailable.html")
-                return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER})
+                headers = {"Retry-After": str(RETRY_SECONDS)}
+                return HttpResponse(page, status=503, headers=headers)
 
         return available
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import loader
 
-from tasks.api.middleware import refuse
-
-RETRY_AFTER_SECONDS = 5
+from tasks.api import RETRY_SECONDS
+from tasks.api.middleware import face_of, refuse
 
 
 def _answer(request: HttpRequest, status: int, code: str, message: str) -> HttpResponseBase:
-    if any(f"{request.path_info}/".startswith(prefix) for prefix in settings.FACES):
+    if face_of(request.path_info) is not None:
         return refuse(request, status, code, message)
     # Rendered without a request: whatever is broken, the page that says so is not.
     page = loader.render_to_string("error.html", {"status": status, "message": message})
@@ -44,6 +42,6 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
         answer = _answer(
             request, 503, "unavailable", "The database cannot be reached now. Try again shortly."
         )
-        answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        answer["Retry-After"] = str(RETRY_SECONDS)
         return answer
     return _answer(request, 500, "internal_error", "Something went wrong here; it has been logged.")

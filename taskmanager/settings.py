@@ -5,6 +5,7 @@ from pathlib import Path
 import environ
 
 from taskmanager.postgres import embedded_database
+from taskmanager.secret_keys import key_from
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -15,8 +16,6 @@ DEMO = env.bool("DEMO", default=False)
 """Demo mode: made-up accounts with printed passwords. Refused together with DATABASE_URL."""
 
 # --- Secrets: from the environment, else made once and kept in the data folder ------------------
-from taskmanager.secret_keys import key_from  # noqa: E402  (needs nothing of Django)
-
 SECRET_KEY = env.str("SECRET_KEY", default="") or key_from(DATA_DIR / "secret.key")
 AUDIT_KEY = env.str("AUDIT_KEY", default="") or key_from(DATA_DIR / "audit.key")
 """The HMAC key of the audit chain; it never enters the database."""

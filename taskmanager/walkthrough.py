@@ -26,7 +26,8 @@ from tasks.models import AuditEvent, BulkOperation, OutboxEvent, Task
 from tasks.querysets import permission_ids
 from tasks.roles import TaskRole
 
-SEED_ID = UUID("cb532bea-ff0b-a827-7ef8-af92b431be7f")
+FIRST_ID = UUID("cb532bea-ff0b-a827-7ef8-af92b431be7f")
+"""The task of the first document in fixtures/itential_tasks.json."""
 
 
 class Fault(Exception):
@@ -65,44 +66,44 @@ class Walkthrough:
     # --- (1) and (2): Itential ---------------------------------------------------------------
 
     def import_documents(self) -> None:
-        """Load task documents in Itential's own shape, the seed's among them."""
+        """Load task documents in Itential's own shape."""
         path = Path(settings.BASE_DIR) / "fixtures" / "itential_tasks.json"
         before = Task.objects.count()
         call_command("import_tasks", str(path), stdout=io.StringIO())
-        imported = AuditEvent.objects.filter(event="imported", task_id=SEED_ID)
-        expect("import events of the seed document", imported.count(), 1)
+        imported = AuditEvent.objects.filter(event="imported", task_id=FIRST_ID)
+        expect("import events of the first document", imported.count(), 1)
         self.say(f"import_tasks: {Task.objects.count() - before} task documents of Itential's")
 
     def release_with_itential_client(self) -> None:
         """Claim and release with the unmodified Itential client, as three different people."""
-        route = f"/operations-manager/tasks/{SEED_ID}"
+        route = f"/operations-manager/tasks/{FIRST_ID}"
         alice, bob, frank = (self.itential_client(name) for name in ("alice", "bob", "frank"))
 
         claimed = alice.post(f"{route}/claim")
         expect("claim", claimed.status_code, 200)
         owner = claimed.json()["data"]["metrics"]["owner"]
         expect("owner after claim", owner, self.alice.object_id)
-        self.check_task(SEED_ID, State.RESERVED, self.alice, "claimed")
+        self.check_task(FIRST_ID, State.RESERVED, self.alice, "claimed")
 
         released = alice.post(f"{route}/release")
         expect("release", released.status_code, 200)
         expect("owner after release", released.json()["data"]["metrics"]["owner"], "")
         expect("claim_time", "claim_time" in released.json()["data"]["metrics"], False)
-        self.check_task(SEED_ID, State.READY, None, "released")
+        self.check_task(FIRST_ID, State.READY, None, "released")
 
         alice.post(f"{route}/claim")
         expect("release by a colleague", bob.post(f"{route}/release").status_code, 200)
-        last = self.check_task(SEED_ID, State.READY, None, "released")
+        last = self.check_task(FIRST_ID, State.READY, None, "released")
         expect("who released it", last.actor, "bob")
 
-        version = Task.objects.get(pk=SEED_ID).version
+        version = Task.objects.get(pk=FIRST_ID).version
         try:
             frank.post(f"{route}/release")
         except HTTPStatusError as error:
             expect("release by an outsider", error.response.status_code, 404)
         else:
             raise Fault("frank released a task that he cannot see")
-        expect("version after a refusal", Task.objects.get(pk=SEED_ID).version, version)
+        expect("version after a refusal", Task.objects.get(pk=FIRST_ID).version, version)
         self.say(
             "Itential: alice claims and releases, bob releases what alice holds, frank gets 404"
         )
@@ -237,8 +238,8 @@ class Walkthrough:
     # --- (5): audit --------------------------------------------------------------------------
 
     def show_audit(self) -> None:
-        """Print the history of the seed's task and verify its chain."""
-        task = Task.objects.get(pk=SEED_ID)
+        """Print the history of the first document's task and verify its chain."""
+        task = Task.objects.get(pk=FIRST_ID)
         faults = list(events.verify([task]))
         expect("faults in the chain", faults, [])
         self.say(f"Audit of {task.name} ({task.pk}), verified:")

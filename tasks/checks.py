@@ -1,27 +1,26 @@
-"""System checks: no face forgets a reason to refuse, no face forgets an operation."""
+"""The system check that no face forgets a reason to refuse."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 from .errors import reasons
 
-FACES = ("native", "itential", "htm")
-
 
 @register
 def every_face_knows_every_error(**_: Any) -> list[CheckMessage]:
-    """Each face has one table, `STATUSES`, from the classes of refusal to its own answers."""
+    """Beside its `refuse`, each of FACES has a table, `STATUSES`, from refusals to its answers."""
     found: list[CheckMessage] = []
-    for face in FACES:
-        table = import_module(f"tasks.api.{face}.errors").STATUSES
+    for module in sorted({refuser.rpartition(".")[0] for refuser in settings.FACES.values()}):
+        table = import_module(module).STATUSES
         found += [
             Error(
-                f"The face {face} does not say how it answers {reason.__name__}.",
-                hint=f"Add it to STATUSES in tasks/api/{face}/errors.py.",
+                f"{module} does not say how its face answers {reason.__name__}.",
+                hint="Add it to STATUSES there.",
                 id="tasks.E001",
             )
             for reason in reasons()

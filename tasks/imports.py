@@ -24,6 +24,7 @@ from .errors import InvalidArgument
 from .lifecycle import ENDED, Kind, State
 from .models import Job, Task
 from .roles import TaskRole
+from .uuid7 import uuid_of
 
 STATES = {
     "incomplete": State.CREATED,
@@ -52,7 +53,6 @@ JOB_MEMBERS = frozenset(
 )
 """The members of a whole job document, which may stand where a task document refers to its job."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OBJECT_ID = re.compile(LEGACY_ID)
 _SHORT_ID = re.compile(r"[0-9a-f]{1,4}")
 _POINTER = re.compile(r"(/([^~/]|~[01])*)*")
@@ -237,10 +237,9 @@ class _Import:
         found: dict[UUID, _Members] = {}
         for number, document in enumerate(self.documents.tasks, 1):
             members = _Members(document, f"document {number}")
-            text = members.demand("_id", str)
-            if not _UUID.fullmatch(text):
+            pk = uuid_of(members.demand("_id", str))
+            if pk is None:
                 members.refuse("_id", "expected is a UUID")
-            pk = UUID(text)
             members.where += f" ({pk})"
             if pk in found:
                 members.refuse("_id", f"it is that of {found[pk].where.partition(' (')[0]} too")

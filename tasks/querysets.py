@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from django.contrib.auth.models import Permission
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.utils import timezone
 
 from accounts.models import EffectiveMembership, User
 
@@ -90,7 +91,7 @@ class TaskQuerySet(QuerySet["Task"]):
         )
 
     def visible_to(self, user: User) -> TaskQuerySet:
-        """The tasks on which an account has any task role but excluded owner (design: Visible)."""
+        """The tasks on which an account has any task role but excluded owner."""
         if not user.is_active:
             return self.none()
         if roles_everywhere(user):
@@ -140,6 +141,10 @@ class TaskQuerySet(QuerySet["Task"]):
     def open(self) -> TaskQuerySet:
         """The tasks that have not ended."""
         return self.filter(state__in=OPEN)
+
+    def overdue(self) -> TaskQuerySet:
+        """The open tasks whose due date has passed."""
+        return self.open().filter(due_at__lt=timezone.now())
 
 
 def is_open(state: str) -> bool:

@@ -21,7 +21,7 @@ VIEW = "tasks.view_task"
 SEES_SECRETS = frozenset(
     {TaskRole.POTENTIAL_OWNER, TaskRole.OWNER, TaskRole.EDITOR, TaskRole.ADMINISTRATOR}
 )
-"""Those who may work a task see what it marks secret; readers see a mask (promise P33)."""
+"""Those who may work a task see what it marks secret; readers see a mask."""
 
 
 @dataclass(frozen=True, slots=True)

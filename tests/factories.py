@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,12 @@ class JobFactory(factory.django.DjangoModelFactory):
         model = Job
 
     name = factory.Sequence(lambda n: f"Replace router {n}")
+
+
+def basic(name: str, password: str | None = None) -> str:
+    """The Authorization header of a member of the cast."""
+    pair = f"{name}:{f'{name}-demo' if password is None else password}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def call_by(user: User | None, channel: Channel = Channel.COMMAND, **more: Any) -> Call:

@@ -10,6 +10,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from taskmanager.checks import demo_is_never_real
+from tasks.api.htm.errors import STATUSES
+from tasks.checks import every_face_knows_every_error
+from tasks.errors import LastAdministrator
 from tasks.matrix import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +31,13 @@ def test_demo_mode_beside_a_real_database_is_an_error(settings: Any) -> None:
     assert demo_is_never_real() == []
 
 
+def test_a_face_that_forgets_a_reason_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert every_face_knows_every_error() == []
+    monkeypatch.delitem(STATUSES, LastAdministrator)
+    (error,) = every_face_knows_every_error()
+    assert (error.id, error.msg.split()[0]) == ("tasks.E001", "tasks.api.htm.errors")
+
+
 def test_the_demo_refuses_a_real_database(settings: Any) -> None:
     settings.EMBEDDED = False
     with pytest.raises(CommandError, match="DATABASE_URL"):
@@ -43,6 +53,7 @@ def test_the_root_leads_to_the_admin(db: None) -> None:
     ("path", "kind"),
     [
         ("/nowhere", "text/html"),
+        ("/logins", "text/html"),
         ("/api", "application/problem+json"),
         ("/rest/bpm/htm", "application/json"),
         ("/operations-manager", "application/json"),

@@ -9,11 +9,10 @@ from .call import Call, Outcome
 from .creation import Draft, create, demand_creator, import_
 from .handover import grant, revoke, transfer
 from .units import ACTIONS, UNIT, Action, carry_out, plan
-from .work import FINISH_STATES, assign, cancel_claim, claim, complete, finish, release
+from .work import assign, cancel_claim, claim, complete, finish, release
 
 __all__ = [
     "ACTIONS",
-    "FINISH_STATES",
     "UNIT",
     "Action",
     "Call",

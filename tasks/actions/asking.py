@@ -7,9 +7,20 @@ from uuid import UUID
 from tasks import errors, work_items
 from tasks.lifecycle import BY_ROLE, OPERATIONS, Operation
 from tasks.models import Task
+from tasks.roles import TaskRole
+from tasks.work_items import LockedTask
 
 from .call import Call
 from .frame import Run
+
+
+def _standing(pk: UUID, call: Call) -> tuple[LockedTask | None, frozenset[TaskRole]]:
+    """The task as it is now, though not locked, and what the actor is to it."""
+    task = work_items.lock([pk], call.actor, locking=False).get(pk)
+    if task is None:
+        return None, frozenset()
+    # What one is to a task is the same for every operation, so any will do.
+    return task, Run(OPERATIONS["claim"], [pk], call).held(task)
 
 
 def _permitted_last(error: errors.TaskError | None) -> bool:
@@ -23,14 +34,12 @@ def permitted(task: Task, call: Call) -> dict[str, errors.TaskError | None]:
     `transfer` counts as permitted when some task role may be transferred. For a task that the
     actor cannot see every answer is TaskNotFound.
     """
-    run = Run(OPERATIONS["claim"], [task.pk], call)
-    run.found = work_items.lock([task.pk], call.actor, locking=False)
-    standing = run.found.get(task.pk)
+    standing, held = _standing(task.pk, call)
 
     def ask(operation: Operation) -> errors.TaskError | None:
         if standing is None:
             return errors.TaskNotFound()
-        return operation.refusal(standing, run.held(standing), call)
+        return operation.refusal(standing, held, call)
 
     answers = {name: ask(operation) for name, operation in OPERATIONS.items()}
     for name, table in BY_ROLE.items():
@@ -45,12 +54,11 @@ def forbidden(name: str, pk: UUID, call: Call) -> errors.TaskError | None:
     For a face that cannot call the operation, since the body of the call is at fault: whether the
     task is hidden, and whether the caller is permitted, is answered before that.
     """
-    run = Run(OPERATIONS["claim"], [pk], call)
-    standing = work_items.lock([pk], call.actor, locking=False).get(pk)
+    standing, held = _standing(pk, call)
     if standing is None:
         return errors.TaskNotFound()
     rows = BY_ROLE[name].values() if name in BY_ROLE else (OPERATIONS[name],)
-    found = [row.forbids(standing, run.held(standing), call) for row in rows]
+    found = [row.forbids(standing, held, call) for row in rows]
     if None in found:
         return None
     error = found[0]

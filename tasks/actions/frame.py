@@ -278,7 +278,7 @@ def performing(
 ) -> Iterator[Run]:
     """One operation on some tasks, from lock to commit; the body says what changes.
 
-    In the order of the promises: found, permitted, names and body of the call (`to`, `from_`,
+    In this order: found, permitted, names and body of the call (`to`, `from_`,
     `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
     gives `role`; `columns` are further columns of the tasks for the body to look at.
 

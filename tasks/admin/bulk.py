@@ -26,15 +26,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import User
+from accounts.pages import ReadOnly, actor_of
 from tasks import actions
 from tasks.actions import Call
+from tasks.api.middleware import request_id_of
 from tasks.errors import CallError, TooManyTasks
-from tasks.lifecycle import HELD, permission_for
+from tasks.lifecycle import HELD, OPERATIONS, Reason, permission_for
 from tasks.models import BulkOperation, Channel
 from tasks.roles import TaskRole
+from tasks.uuid7 import uuid_of
 
 from . import words
-from .filters import task_id
 from .forms import BulkForm, ReleaseForm, TransferForm
 from .preview import TYPED_ABOVE, chosen, foresee, recount, selection
 
@@ -69,16 +71,10 @@ BULK = {
 }
 
 
-def account_of(request: HttpRequest) -> User:
-    """The account behind a request; the site lets nobody else in."""
-    assert isinstance(request.user, User)  # noqa: S101
-    return request.user
-
-
 def call_of(request: HttpRequest, **more: Any) -> Call:
     """The circumstances of an act through the admin."""
-    request_id = getattr(request, "request_id", "")
-    return Call(account_of(request), Channel.ADMIN, request_id=request_id, **more)
+    request_id = request_id_of(request)
+    return Call(actor_of(request), Channel.ADMIN, request_id=request_id, **more)
 
 
 # --- Choosing ------------------------------------------------------------------------------------
@@ -90,9 +86,9 @@ def choose(request: HttpRequest, listed: Callable[[], QuerySet[Any]]) -> HttpRes
     `listed` gives the whole list as filtered, for "select all". Ids are kept as they were sent,
     those of hidden and missing tasks too: the page counts them as not there.
     """
-    user = account_of(request)
+    user = actor_of(request)
     across = request.POST.getlist("select_across") or ["0"]
-    ids = [task_id(text) for text in request.POST.getlist(ACTION_CHECKBOX_NAME)]
+    ids = [uuid_of(text) for text in request.POST.getlist(ACTION_CHECKBOX_NAME)]
     if across not in (["0"], ["1"]):
         raise BadRequest("select_across is 0 or 1.")
     if None in ids:
@@ -116,7 +112,7 @@ def choose(request: HttpRequest, listed: Callable[[], QuerySet[Any]]) -> HttpRes
 
 def begin(request: HttpRequest, name: str, ids: Sequence[UUID]) -> HttpResponse:
     """Store the chosen tasks as a draft and go to its page; older leftovers are cleared away."""
-    user = account_of(request)
+    user = actor_of(request)
     ids = list(dict.fromkeys(ids))
     if user.bulk_limit is not None and len(ids) > user.bulk_limit:
         return _too_many(request, TooManyTasks(count=len(ids), limit=user.bulk_limit))
@@ -151,7 +147,7 @@ def _too_many(request: HttpRequest, error: TooManyTasks) -> HttpResponse:
 
 
 @admin.register(BulkOperation)
-class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BulkOperationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """One's own operations on many tasks; the page of each leads it from draft to result."""
 
     list_display = ("what", "started", "tasks", "changed", "refused_count", "standing")
@@ -178,19 +174,7 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """One's own."""
-        return obj is None or obj.actor_id == account_of(request).pk
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never: they begin in the list of tasks."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
+        return obj is None or obj.actor_id == actor_of(request).pk
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """No filters by address."""
@@ -198,7 +182,7 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
         """One's own, without the ids, which may be very many."""
-        return recent_of(account_of(request))
+        return recent_of(actor_of(request))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -241,7 +225,7 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """A draft's form, a plan's preview, or what came of it; POST takes it one step further."""
-        stored = BulkOperation.objects.filter(pk=pk, actor=account_of(request)).first()
+        stored = BulkOperation.objects.filter(pk=pk, actor=actor_of(request)).first()
         if stored is None:
             raise Http404
         if request.method not in ("GET", "HEAD", "POST"):
@@ -255,7 +239,7 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _tell(self, request: HttpRequest, draft: BulkOperation) -> HttpResponse:
         """The form of a draft; when it is filled in well, a plan is stored, and shown next."""
-        user = account_of(request)
+        user = actor_of(request)
         action = BULK[draft.operation]
         if not action.offered_to(user):
             raise PermissionDenied
@@ -296,8 +280,8 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _initial(self, request: HttpRequest, action: BulkAction) -> dict[str, Any]:
         """What a plan said, for whoever comes back from its preview to change that."""
-        pk = task_id(request.GET.get("plan", ""))
-        mine = BulkOperation.objects.filter(actor=account_of(request), operation=action.name)
+        pk = uuid_of(request.GET.get("plan", ""))
+        mine = BulkOperation.objects.filter(actor=actor_of(request), operation=action.name)
         plan = mine.filter(pk=pk).first() if pk else None
         if plan is None:
             return {}
@@ -315,7 +299,7 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             request,
             plan,
             "preview",
-            preview=foresee(plan, outcome, account_of(request)),
+            preview=foresee(plan, outcome, actor_of(request)),
             error=error,
             status=400 if error else 200,
         )
@@ -355,7 +339,7 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _read(self, request: HttpRequest, stored: BulkOperation) -> HttpResponse:
         """What came of it."""
-        done, refused = recount(stored, account_of(request))
+        done, refused = recount(stored, actor_of(request))
         return self._render(
             request,
             stored,
@@ -380,9 +364,9 @@ class BulkOperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "title": label(stored),
             "stored": stored,
             "action": BULK.get(stored.operation),
-            "facts": facts(stored, account_of(request)),
+            "facts": facts(stored, actor_of(request)),
             "standing": standing(stored),
-            "draft": task_id(request.GET.get("draft", "")),
+            "draft": uuid_of(request.GET.get("draft", "")),
             "media": self.media,
         }
         template = f"admin/tasks/bulkoperation/{name}.html"
@@ -436,7 +420,8 @@ def facts(stored: BulkOperation, user: User) -> list[tuple[str, Any]]:
 
 
 def _wants_reason(draft: BulkOperation, user: User) -> bool:
-    """Whether releasing needs a reason: some of the tasks are held by somebody else."""
-    if draft.operation != "release":
+    """Whether some of the tasks want a reason: the list form of `Operation.wants_reason`."""
+    operation = OPERATIONS.get(draft.operation)
+    if operation is None or operation.reason is not Reason.UNLESS_OWNER:
         return False
     return chosen(draft, user).filter(state__in=HELD).exclude(owner=user).exists()

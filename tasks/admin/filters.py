@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
-from uuid import UUID
+from typing import Any, ClassVar, NamedTuple, cast
 
 from django import forms
 from django.contrib import admin
@@ -13,7 +12,6 @@ from django.contrib.admin.sites import AdminSite
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.functional import cached_property
 
 from accounts.models import Group, Membership, User
@@ -22,6 +20,7 @@ from tasks.lifecycle import ENDED, State
 from tasks.models import PRIORITIES, Task
 from tasks.querysets import TaskQuerySet
 from tasks.roles import TaskRole
+from tasks.uuid7 import uuid_of
 
 from . import words
 
@@ -44,7 +43,7 @@ VIEWS = {
     "open": View("All open", lambda tasks, user: tasks.open()),
     "finished": View("Finished", lambda tasks, user: tasks.filter(state__in=ENDED)),
     ON_HOLD: View("On hold", lambda tasks, user: tasks.filter(on_hold=True)),
-    "overdue": View("Overdue", lambda tasks, user: tasks.open().filter(due_at__lt=timezone.now())),
+    "overdue": View("Overdue", lambda tasks, user: tasks.overdue()),
 }
 
 STATES = [*((state.value, state.label) for state in State), (ON_HOLD, "On hold")]
@@ -79,9 +78,10 @@ class ParameterFilter(admin.ListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
         """The tasks that match. Raises IncorrectLookupParameters for a value of no meaning."""
-        return self.narrow(queryset, request.user) if self.value else None
+        user = cast(User, request.user)
+        return self.narrow(cast(TaskQuerySet, queryset), user) if self.value else None
 
-    def narrow(self, tasks: Any, user: Any) -> QuerySet[Any]:
+    def narrow(self, tasks: TaskQuerySet, user: User) -> QuerySet[Task]:
         """The tasks that match `self.value`."""
         raise NotImplementedError
 
@@ -101,7 +101,7 @@ class ViewFilter(ParameterFilter):
     title = "view"
     parameter = "view"
 
-    def narrow(self, tasks: Any, user: Any) -> QuerySet[Any]:
+    def narrow(self, tasks: TaskQuerySet, user: User) -> QuerySet[Task]:
         """The tasks of the view."""
         if self.value not in VIEWS:
             raise IncorrectLookupParameters(self.parameter)
@@ -114,13 +114,13 @@ class StateFilter(ParameterFilter):
     title = "state"
     parameter = "state"
 
-    def narrow(self, tasks: Any, user: Any) -> QuerySet[Any]:
+    def narrow(self, tasks: TaskQuerySet, user: User) -> QuerySet[Task]:
         """The tasks in that state."""
         if self.value == ON_HOLD:
-            return tasks.filter(on_hold=True)  # type: ignore[no-any-return]
+            return tasks.filter(on_hold=True)
         if self.value not in set(State):
             raise IncorrectLookupParameters(self.parameter)
-        return tasks.filter(state=self.value)  # type: ignore[no-any-return]
+        return tasks.filter(state=self.value)
 
 
 class PriorityFilter(ParameterFilter):
@@ -129,9 +129,9 @@ class PriorityFilter(ParameterFilter):
     title = "priority"
     parameter = "priority"
 
-    def narrow(self, tasks: Any, user: Any) -> QuerySet[Any]:
+    def narrow(self, tasks: TaskQuerySet, user: User) -> QuerySet[Task]:
         """The tasks of that priority."""
-        return tasks.filter(priority=self.number(*PRIORITIES))  # type: ignore[no-any-return]
+        return tasks.filter(priority=self.number(*PRIORITIES))
 
 
 class OwnerFilter(ParameterFilter):
@@ -140,9 +140,9 @@ class OwnerFilter(ParameterFilter):
     title = "owner"
     parameter = "owner"
 
-    def narrow(self, tasks: Any, user: Any) -> QuerySet[Any]:
+    def narrow(self, tasks: TaskQuerySet, user: User) -> QuerySet[Task]:
         """The tasks of that owner."""
-        return tasks.filter(owner=self.number(0, LARGEST_KEY))  # type: ignore[no-any-return]
+        return tasks.filter(owner=self.number(0, LARGEST_KEY))
 
 
 class GroupFilter(ParameterFilter):
@@ -151,11 +151,11 @@ class GroupFilter(ParameterFilter):
     title = "group"
     parameter = "group"
 
-    def narrow(self, tasks: Any, user: Any) -> QuerySet[Any]:
+    def narrow(self, tasks: TaskQuerySet, user: User) -> QuerySet[Task]:
         """The tasks that were given to the group to work on."""
         group = self.number(0, LARGEST_KEY)
         given = Task.objects.given_to("group", group, TaskRole.POTENTIAL_OWNER)
-        return tasks.filter(pk__in=given.values("pk"))  # type: ignore[no-any-return]
+        return tasks.filter(pk__in=given.values("pk"))
 
 
 FILTERS = (ViewFilter, StateFilter, PriorityFilter, OwnerFilter, GroupFilter)
@@ -172,19 +172,10 @@ def search(tasks: QuerySet[Task], term: str) -> QuerySet[Task]:
     for word in term.split()[:MOST_WORDS]:
         matches &= Q(name__icontains=word) | Q(job__name__icontains=word)
     matches |= Q(external_id=term)
-    pk = task_id(term)
+    pk = uuid_of(term)
     if pk is not None:
         matches |= Q(pk=pk)
     return tasks.filter(matches)
-
-
-def task_id(text: str) -> UUID | None:
-    """The id that a text spells in the usual way, in any case; None for every other text."""
-    try:
-        found = UUID(text)
-    except ValueError:
-        return None
-    return found if str(found) == text.lower() else None
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]

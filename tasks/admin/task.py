@@ -24,15 +24,17 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.pages import ReadOnly, actor_of
 from tasks import actions, reading
 from tasks.errors import ReasonRequired, TaskError, TaskNotFound
 from tasks.lifecycle import permission_for
 from tasks.models import AuditEvent, Channel, Task
 from tasks.roles import TaskRole
+from tasks.uuid7 import uuid_of
 
 from . import bulk, words
-from .bulk import BULK, account_of, call_of
-from .filters import FILTERS, VIEWS, BoundedPaginator, FilterForm, search, task_id
+from .bulk import BULK, call_of
+from .filters import FILTERS, VIEWS, BoundedPaginator, FilterForm, search
 
 EVENTS_SHOWN = 50
 LONGEST_DATA = 100_000
@@ -62,7 +64,7 @@ class HoldersView(AutocompleteJsonView):
 
 
 @admin.register(Task)
-class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Tasks: found here, read here, and changed by operations alone."""
 
     list_display = ("title", "state_chip", "priority", "owner_name", "job_name", "due", "age")
@@ -88,21 +90,9 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever may read tasks, and sees this one."""
-        return account_of(request).has_perm(reading.VIEW) and (
+        return actor_of(request).has_perm(reading.VIEW) and (
             obj is None or self.get_queryset(request).filter(pk=obj.pk).exists()
         )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: operations change tasks, forms do not."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """The list's own filters; else anybody could probe every column, secret data included."""
@@ -123,7 +113,7 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """The tasks that the account sees."""
-        return reading.visible(account_of(request)).defer(*HEAVY)
+        return reading.visible(actor_of(request)).defer(*HEAVY)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -133,7 +123,7 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """The operations that the account may use on many tasks."""
-        user = account_of(request)
+        user = actor_of(request)
         return {
             action.name: (None, action.name, action.label)
             for action in BULK.values()
@@ -160,7 +150,7 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return bulk.choose(request, lambda: self.get_changelist_instance(request).queryset)
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        form = FilterForm(request.GET, site=self.admin_site, user=account_of(request))
+        form = FilterForm(request.GET, site=self.admin_site, user=actor_of(request))
         view = request.GET.get("view", "")
         context = {
             "title": "Tasks",
@@ -220,7 +210,7 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Everything about a task that the account may know; 404 for hidden and missing alike."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        user = account_of(request)
+        user = actor_of(request)
         task = self._find(request, pk)
         read = reading.read(task, user)
         events, older = _events(task, request.GET.get("before", ""))
@@ -258,7 +248,7 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseNotAllowed(["POST"])
         task = self._find(request, pk)
         if name not in PAST:
-            if not BULK[name].offered_to(account_of(request)):
+            if not BULK[name].offered_to(actor_of(request)):
                 raise PermissionDenied
             return bulk.begin(request, name, [task.pk])
         try:
@@ -274,11 +264,11 @@ class TaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(reverse("admin:tasks_task_change", args=[task.pk]))
 
     def _find(self, request: HttpRequest, text: str) -> Task:
-        pk = task_id(text)
+        pk = uuid_of(text)
         if pk is None:
             raise Http404
         try:
-            return reading.find(pk, account_of(request))
+            return reading.find(pk, actor_of(request))
         except TaskNotFound:
             raise Http404 from None
 
@@ -295,7 +285,7 @@ class Button:
 
 def _buttons(task: Task, request: HttpRequest) -> list[Button]:
     """The operations that the account's roles grant, with the reason where the task refuses."""
-    user = account_of(request)
+    user = actor_of(request)
     answers = actions.permitted(task, call_of(request))
     return [
         Button(

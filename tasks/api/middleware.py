@@ -106,6 +106,11 @@ class RequestIdMiddleware:
         return response
 
 
+def request_id_of(request: object) -> str:
+    """The id of a request, Django's or REST framework's; empty for one that came by no server."""
+    return str(getattr(request, "request_id", ""))
+
+
 class RequestGuard:
     """Refuses requests whose URL or framing no view should have to think about.
 
@@ -141,12 +146,18 @@ class RequestGuard:
 
 def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponseBase:
     """Return a refusal in the shape of the face that the request's path belongs to."""
-    faces: dict[str, str] = getattr(settings, "FACES", {})
-    below = [prefix for prefix in faces if _lies_below(request.path_info, prefix)]
-    if not below:
+    face = face_of(request.path_info)
+    if face is None:
         return HttpResponse(message + "\n", status=status, content_type="text/plain; charset=utf-8")
-    refuser: Refuser = import_string(faces[max(below, key=len)])
+    refuser: Refuser = import_string(face)
     return refuser(request, status, code, message)
+
+
+def face_of(path: str) -> str | None:
+    """The dotted path of the `Refuser` of the face that `path` belongs to; None for no face's."""
+    faces: dict[str, str] = getattr(settings, "FACES", {})
+    below = [prefix for prefix in faces if _lies_below(path, prefix)]
+    return faces[max(below, key=len)] if below else None
 
 
 def _lies_below(path: str, prefix: str) -> bool:

@@ -1,11 +1,12 @@
 """What stands between a request body and a view: one strict JSON parser for every face."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django.utils.http import parse_header_parameters
 from rest_framework import status
 from rest_framework.exceptions import APIException
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -31,7 +32,7 @@ class BadBody(APIException):
 
     @classmethod
     def from_bad_json(cls, error: BadJSON) -> "BadBody":
-        """Return what a face raises for `error`; also of use for `strict_json.text`."""
+        """Return what a face raises for `error`."""
         return cls(error.code, error.message, error.pointer)
 
 
@@ -89,11 +90,11 @@ class StrictJSONParser(BaseParser):
             raise BadBody.from_bad_json(error) from None
 
 
-def require_body(request: Request) -> None:
-    """Raise BadBody empty_body if the request has no body.
+class JSONByDefault(DefaultContentNegotiation):
+    """Takes a body without Content-Type for JSON, as the two dialects do."""
 
-    REST framework then asks no parser and hands out an empty dict. A route where that means
-    something else than `{}` calls this before it looks at `request.data`.
-    """
-    if request.stream is None:
-        raise BadBody("empty_body", "The body is empty; JSON is expected.", "")
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        """The parser for the request's body, None where there is none."""
+        if not request.content_type:
+            return next(iter(parsers))
+        return super().select_parser(request, parsers)

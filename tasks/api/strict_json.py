@@ -30,7 +30,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class BadJSON(Exception):
-    """JSON (or a piece of text) that is refused.
+    """JSON that is refused.
 
     `code` is stable snake_case, `message` is for people. `pointer` is an RFC 6901 pointer to the
     offence, "" being the whole document, or None where the place has no name: in bytes that do
@@ -89,18 +89,6 @@ def loads(raw: bytes, *, limits: Limits = DEFAULT) -> JSONValue:
         value, limits, texts=texts
     ):
         _check_texts(value, limits)
-    return value
-
-
-def text(value: str) -> str:
-    """Return `value` if it can be stored as text, else raise BadJSON.
-
-    For text that comes in another way than in a body: query parameters, path parts, user names.
-    Codes: nul_character, lone_surrogate.
-    """
-    offence = _bad_characters(value)
-    if offence is not None:
-        raise BadJSON(*offence)
     return value
 
 

@@ -26,7 +26,7 @@ def kept() -> set[Row]:
 
 
 def expected() -> set[Row]:
-    """What design.md says follows from accounts, groups, memberships and nestings."""
+    """What follows from accounts, groups, memberships and nestings."""
     people = [user.username for user in User.objects.filter(is_active=True)]
     groups = {group.name for group in Group.objects.filter(is_active=True)}
     nested = [

@@ -1,11 +1,11 @@
-"""Entering the admin: any active account, bounded guessing, one's own password."""
+"""Log-ins by the page: any active account, bounded guessing, one's own password recorded."""
 
 from __future__ import annotations
 
 import pytest
 from django.test import Client
 
-from accounts.models import AccountEvent, User
+from accounts.models import AccountEvent, Role, User
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.accounts.site_urls")]
 
@@ -44,7 +44,9 @@ def test_the_eleventh_try_is_429_with_the_time_to_wait(user: User) -> None:
     assert "Too many wrong passwords" in answer.text
 
 
+@pytest.mark.urls("taskmanager.urls")
 def test_ones_own_new_password_is_recorded_and_ends_other_sessions(user: User) -> None:
+    user.roles.add(Role.objects.get(name="viewer"))
     here, there = Client(), Client()
     for client in (here, there):
         client.post("/admin/login/", {"username": "u", "password": PASSWORD})

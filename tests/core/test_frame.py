@@ -527,7 +527,7 @@ def test_a_task_that_was_hidden_in_the_plan_is_not_done_later(cast: Cast) -> Non
 
 
 def test_the_record_of_a_bulk_call_keeps_no_task_data(cast: Cast) -> None:
-    """A task may mark any of it secret (promise P33)."""
+    """A task may mark any of it secret."""
     task = make_in(State.RESERVED, cast.carol, cast.noc, owner=cast.bob)
     output = {"password": "hunter2"}
     with nothing_changes(), pytest.raises(InvalidArgument):

@@ -28,7 +28,7 @@ from tests.core.record import assert_copies_right, nothing_changes
 from tests.factories import call_by
 
 FIXTURE = Path(settings.BASE_DIR) / "fixtures" / "itential_tasks.json"
-SEED_ID = "cb532bea-ff0b-a827-7ef8-af92b431be7f"
+FIRST_ID = "cb532bea-ff0b-a827-7ef8-af92b431be7f"
 ID = "0195f8b2-6c1e-4d7a-9a53-2f1d0c7b8e41"
 NOC = "124836f8cdd2f489ce0ee376"
 HEIDI = "98d85a6a0d183ecec64b6b71"
@@ -104,11 +104,11 @@ def test_every_document_of_the_fixture_comes_back_as_it_was(cast: Cast) -> None:
 
 def test_the_seed_waits_for_the_local_group_noc(cast: Cast) -> None:
     load(json.loads(FIXTURE.read_text(encoding="utf-8")))
-    seed = Task.objects.get(pk=SEED_ID)
-    assert (seed.state, seed.kind, seed.owner) == (State.READY, "manual", None)
-    assert groups_of(seed) == ["noc"]
+    first = Task.objects.get(pk=FIRST_ID)
+    assert (first.state, first.kind, first.owner) == (State.READY, "manual", None)
+    assert groups_of(first) == ["noc"]
     assert Group.objects.get(name="noc").legacy_id == NOC
-    claimed = actions.claim([seed.pk], call=call_by(cast.alice)).one()
+    claimed = actions.claim([first.pk], call=call_by(cast.alice)).one()
     assert claimed.owner == cast.alice
 
 
@@ -545,11 +545,11 @@ def test_the_command_says_what_it_did_and_does_it_once(cast: Cast) -> None:
         "8 imported, 0 there already.\n"
     )
     accounts = AccountEvent.objects.count()
-    actions.claim([Task.objects.get(pk=SEED_ID).pk], call=call_by(cast.alice)).one()
+    actions.claim([Task.objects.get(pk=FIRST_ID).pk], call=call_by(cast.alice)).one()
     with nothing_changes():
         said = run(FIXTURE)
     assert said.count("There already, unchanged: ") == 8
-    assert f"There already, unchanged: {SEED_ID}\n" in said
+    assert f"There already, unchanged: {FIRST_ID}\n" in said
     assert said.endswith("0 imported, 8 there already.\n")
     assert AccountEvent.objects.count() == accounts
     assert (Job.objects.count(), Group.objects.filter(is_builtin=False).count()) == (4, 3)
@@ -599,19 +599,3 @@ def test_an_import_of_nothing_says_so(cast: Cast, tmp_path: Path) -> None:
     path.write_text("[]")
     with nothing_changes():
         assert run(path) == "0 imported, 0 there already.\n"
-
-
-def test_captured_job_documents_are_read(cast: Cast) -> None:
-    """Answers of a real Operations Manager, where they are at hand: they are not part of this."""
-    captured = Path(settings.BASE_DIR).parent / "shared" / "data" / "itential"
-    for name in ("captured_get_job_by_id.json", "captured_get_jobs_equals_name.json"):
-        if not (captured / name).is_file():
-            continue
-        data = json.loads((captured / name).read_text(encoding="utf-8"))["data"]
-        jobs = data if isinstance(data, list) else [data]
-        load({"jobs": jobs})
-        for job in jobs:
-            stored = Job.objects.get(legacy_id=job["_id"])
-            assert {**stored.imported, "_id": stored.object_id, "name": stored.name} == {
-                name: value for name, value in job.items() if name != "description"
-            }

@@ -24,7 +24,7 @@ from tasks.api.middleware import (
     RequestIdMiddleware,
     keep_raw,
 )
-from tasks.api.parsers import BadBody, StrictJSONParser, require_body
+from tasks.api.parsers import BadBody, StrictJSONParser
 
 RF = RequestFactory()
 
@@ -472,12 +472,3 @@ def test_a_body_that_breaks_off_is_refused() -> None:
     with pytest.raises(BadBody) as caught:
         SmallParser().parse(Broken(), "application/json")
     assert (caught.value.status_code, caught.value.code) == (400, "unreadable_body")
-
-
-def test_a_view_can_ask_for_a_body() -> None:
-    require_body(drf(b"{}"))
-    empty = drf(b"")
-    assert empty.data == {}
-    with pytest.raises(BadBody) as caught:
-        require_body(empty)
-    assert (caught.value.code, caught.value.pointer) == ("empty_body", "")

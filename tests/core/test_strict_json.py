@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.api.strict_json import BadJSON, Limits, loads, text
+from tasks.api.strict_json import BadJSON, Limits, loads
 
 BOM = b"\xef\xbb\xbf"
 NO_SURROGATE_OR_NUL = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -330,21 +330,6 @@ def test_a_free_member_is_not_free_of_the_other_limits() -> None:
 
 def test_a_pointer_ends_before_it_grows_long() -> None:
     assert refusal(json.dumps({"a": {"k" * 2000: float("nan")}})) == ("not_a_number", "/a")
-
-
-@given(value=STORABLE)
-def test_storable_text_is_handed_back(value: str) -> None:
-    assert text(value) is value
-
-
-@pytest.mark.parametrize(
-    ("value", "code"),
-    [("a\0", "nul_character"), ("\ud800", "lone_surrogate"), ("é\udfff", "lone_surrogate")],
-)
-def test_text_that_cannot_be_stored_is_refused(value: str, code: str) -> None:
-    with pytest.raises(BadJSON) as caught:
-        text(value)
-    assert (caught.value.code, caught.value.pointer) == (code, None)
 
 
 def test_ten_mebibytes_are_read_in_bounded_time() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -16,16 +15,10 @@ from tasks import actions
 from tasks.api.htm.ids import tkiid
 from tasks.models import AuditEvent, BulkOperation, OutboxEvent, Task, TaskGroupRole, TaskUserRole
 from tests.conftest import Cast
-from tests.factories import call_by, make_tasks
+from tests.factories import basic, call_by, make_tasks
 
 V1 = "/rest/bpm/htm/v1"
 REQUEST_ID = "a-request"
-
-
-def basic(name: str, password: str | None = None) -> str:
-    """The Authorization header of a member of the cast."""
-    pair = f"{name}:{f'{name}-demo' if password is None else password}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def send(

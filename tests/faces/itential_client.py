@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 from uuid import UUID
@@ -11,15 +10,10 @@ from django.test import Client
 
 from accounts.models import User
 from tasks.models import Task
+from tests.factories import basic
 
 REQUEST_ID = "a-request"
 OM = "/operations-manager"
-
-
-def basic(name: str, password: str | None = None) -> str:
-    """The Authorization header of a member of the cast."""
-    pair = f"{name}:{f'{name}-demo' if password is None else password}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def send(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,8 +16,6 @@ from rest_framework.exceptions import (
     NotAcceptable,
     NotAuthenticated,
 )
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import BaseParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -25,8 +23,9 @@ from rest_framework.views import APIView
 from accounts.authentication import BasicAuthentication, LockedOut, TokenAuthentication
 from accounts.models import User
 from tasks.actions import Call
-from tasks.api.middleware import LARGE_BODY
-from tasks.api.parsers import BadBody, StrictJSONParser
+from tasks.api import RETRY_SECONDS
+from tasks.api.middleware import LARGE_BODY, request_id_of
+from tasks.api.parsers import BadBody, JSONByDefault, StrictJSONParser
 from tasks.errors import Refusal, TaskError
 from tasks.models import Channel
 
@@ -36,9 +35,6 @@ logger = logging.getLogger(__name__)
 
 OVERRIDES = ("X-Method-Override", "X-HTTP-Method-Override")
 """The headers by which a POST can stand for another method (spec, section 5.4)."""
-
-RETRY_SECONDS = 5
-"""When to come back after the database was away, which it recovers from by itself."""
 
 
 class BasicCredentials(BasicAuthentication):
@@ -51,16 +47,6 @@ class BulkParser(StrictJSONParser):
     """JSON of the size that a bulk call may have."""
 
     max_bytes = LARGE_BODY
-
-
-class JSONByDefault(DefaultContentNegotiation):
-    """Takes a body without Content-Type for JSON, the default of every body here (section 1.6)."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        """The parser for the request's body, None where there is none."""
-        if not request.content_type:
-            return next(iter(parsers))
-        return super().select_parser(request, parsers)
 
 
 class HTMView(APIView):
@@ -107,7 +93,7 @@ class HTMView(APIView):
         return Call(
             self.user,
             Channel.HTM,
-            request_id=self.request.request_id,  # type: ignore[attr-defined]
+            request_id=request_id_of(self.request),
             bulk=bulk,
             versions=versions or {},
         )
@@ -150,7 +136,7 @@ class HTMView(APIView):
         return error_object(request, status, NUMBERS.get(status, NUMBERS[400]), message)
 
     def _trace(self) -> dict[str, str]:
-        return {"request_id": self.request.request_id}  # type: ignore[attr-defined]
+        return {"request_id": request_id_of(self.request)}
 
 
 class UnknownResource(HTMView):

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from django.http import HttpRequest, JsonResponse
 
 from tasks import errors
+from tasks.api.middleware import request_id_of
 from tasks.errors import Refusal
 
 
@@ -86,7 +87,7 @@ def error_object(request: HttpRequest, status: int, number: str, message: str) -
     body = {
         "errorNumber": number,
         "errorMessage": message,
-        "programmersDetails": {"requestId": request.request_id},  # type: ignore[attr-defined]
+        "programmersDetails": {"requestId": request_id_of(request)},
     }
     return as_json(body, status)
 

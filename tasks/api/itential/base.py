@@ -8,8 +8,6 @@ from typing import Any, NoReturn, cast
 from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, MethodNotAllowed, NotAuthenticated
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -18,7 +16,8 @@ from rest_framework.views import APIView
 from accounts.authentication import ItentialAuthentication
 from accounts.models import User
 from tasks.actions import Call
-from tasks.api.parsers import BadBody
+from tasks.api.middleware import request_id_of
+from tasks.api.parsers import BadBody, JSONByDefault
 from tasks.models import Channel
 
 from .errors import answer_to
@@ -27,14 +26,8 @@ MOST_SHOWN = 100
 """How many characters of a name that a caller made up are given back to him."""
 
 
-class JSONAlways(DefaultContentNegotiation):
-    """Answers are JSON whatever is asked for; a body without Content-Type is taken for JSON."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        """The parser for the request's body, None where there is none."""
-        if not request.content_type:
-            return next(iter(parsers))
-        return super().select_parser(request, parsers)
+class JSONAlways(JSONByDefault):
+    """Answers are JSON too, whatever is asked for."""
 
     def select_renderer(
         self,
@@ -80,7 +73,7 @@ class ItentialView(APIView):
 
     def call(self) -> Call:
         """The call that this request makes of the core."""
-        return Call(self.user, Channel.ITENTIAL, request_id=self.http_request.request_id)  # type: ignore[attr-defined]
+        return Call(self.user, Channel.ITENTIAL, request_id=request_id_of(self.request))
 
     @property
     def http_request(self) -> HttpRequest:

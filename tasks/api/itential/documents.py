@@ -12,10 +12,10 @@ from django.utils import timezone
 from accounts.models import Group, Role, User
 from tasks.errors import NotPermitted
 from tasks.imports import NOBODY, STATES, iso, secret_pointers
-from tasks.lifecycle import ENDED, Kind, State
+from tasks.lifecycle import ENDED, Kind, State, permission_for
 from tasks.masking import MASK, masked
 from tasks.models import Job, Task
-from tasks.reading import Reading
+from tasks.reading import VIEW, Reading
 from tasks.roles import TaskRole
 
 STATUS = {
@@ -36,10 +36,10 @@ TARGETS = frozenset({"job", "child-job-output", "accounts.metrics.owner"})
 """What a single task can be asked to expand (spec, 2.5). Jobs here have no child jobs."""
 
 METHODS = {
-    "getTask": ("tasks.view_task", "/operations-manager/tasks/:id"),
-    "claimTask": ("tasks.claim_task", "/operations-manager/tasks/:taskId/claim"),
-    "assignTask": ("tasks.assign_task", "/operations-manager/tasks/:taskId/assign"),
-    "releaseTask": ("tasks.release_task", "/operations-manager/tasks/:taskId/release"),
+    "getTask": (VIEW, "/operations-manager/tasks/:id"),
+    "claimTask": (permission_for("claim"), "/operations-manager/tasks/:taskId/claim"),
+    "assignTask": (permission_for("assign"), "/operations-manager/tasks/:taskId/assign"),
+    "releaseTask": (permission_for("release"), "/operations-manager/tasks/:taskId/release"),
 }
 """Each method of this face with the permission that it takes and its route."""
 

@@ -12,6 +12,7 @@ from rest_framework.exceptions import APIException, NotAuthenticated
 
 from accounts.authentication import LockedOut
 from tasks import errors
+from tasks.api import RETRY_SECONDS
 from tasks.errors import Refusal, TaskError
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,6 @@ STATUSES: dict[type[Refusal], int] = {
     errors.TooManyTasks: 413,
 }
 """The status of each reason; Itential itself documents none but 500 (spec, 1.2 and 6)."""
-
-RETRY_SECONDS = 5
-"""When to come back after the database was away, which it recovers from by itself."""
 
 
 def envelope(message: str, data: Any = None, *, status: int = 200) -> HttpResponse:

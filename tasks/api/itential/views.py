@@ -20,12 +20,12 @@ from accounts.models import Token, User
 from tasks import actions, people, reading
 from tasks.errors import AlreadyOwner, CallError, NotAuthorized, TaskNotFound
 from tasks.models import Channel, Task
+from tasks.uuid7 import uuid_of
 
 from .base import ItentialView, bad_body, members_of
 from .documents import TARGETS, identity, may_expand, project, task_document
 from .errors import envelope, with_version
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _CREDENTIALS = ("username", "password")
 
@@ -144,9 +144,10 @@ class TaskRoute(ItentialView):
 
     def read(self, request: Request, **parts: str) -> None:
         """Check the id."""
-        if not _UUID.fullmatch(parts["task_id"]):
+        task_id = uuid_of(parts["task_id"])
+        if task_id is None:
             raise ParseError("The task id is not a UUID.")
-        self.task_id = UUID(parts["task_id"])
+        self.task_id = task_id
 
 
 class GetTask(TaskRoute):

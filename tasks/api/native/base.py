@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 from accounts.authentication import BasicAuthentication, TokenAuthentication
 from accounts.models import User
 from tasks.actions import Call
-from tasks.api.middleware import LARGE_BODY
+from tasks.api.middleware import LARGE_BODY, request_id_of
 from tasks.api.parsers import BadBody, StrictJSONParser
 from tasks.errors import Refusal
 from tasks.models import Channel
@@ -125,7 +125,7 @@ class NativeView(APIView):
 
     def call(self, **more: Any) -> Call:
         """The call of the core that this request makes; `more` are further members of it."""
-        request_id = self.request.request_id  # type: ignore[attr-defined]
+        request_id = request_id_of(self.request)
         return Call(self.user, Channel.NATIVE, request_id=request_id, **more)
 
     def read_body(self, serializer: type[Serializer[Any]]) -> dict[str, Any]:

@@ -20,7 +20,10 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from tasks import errors
+from tasks.api import RETRY_SECONDS
+from tasks.api.middleware import request_id_of
 from tasks.api.parsers import BadBody
+from tasks.api.strict_json import POINTER_LENGTH
 from tasks.errors import Refusal, TaskError
 
 logger = logging.getLogger(__name__)
@@ -54,14 +57,8 @@ STATUSES: Final[dict[type[Refusal], int]] = {
 }
 """The status of each reason of the core."""
 
-RETRY_SECONDS: Final = 5
-"""When to come back after the database was away, which it recovers from by itself."""
-
 MOST_ERRORS: Final = 20
 """How many single errors one answer lists; the first ones are enough to go on with."""
-
-POINTER_LENGTH: Final = 1000
-"""A longer pointer is cut: it is an aid, not a copy of the body."""
 
 
 class BadSyntax(APIException):
@@ -99,7 +96,7 @@ class Problem:
             "code": self.code,
             "errors": self.errors[:MOST_ERRORS],
             **self.members,
-            "request_id": request.request_id,  # type: ignore[union-attr]
+            "request_id": request_id_of(request),
         }
 
 
@@ -119,7 +116,7 @@ def handle(exc: Exception, context: dict[str, Any]) -> Response:
             "A call of the native API failed: %s",
             problem.code,
             exc_info=exc,
-            extra={"request_id": request.request_id},  # type: ignore[attr-defined]
+            extra={"request_id": request_id_of(request)},
         )
     return Response(problem.document(request), status=problem.status, headers=problem.headers)
 

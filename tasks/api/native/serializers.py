@@ -23,6 +23,7 @@ from tasks.people import Reference
 from tasks.querysets import TaskQuerySet
 from tasks.reading import Reading
 from tasks.roles import GRANTED, TaskRole
+from tasks.uuid7 import uuid_of
 
 from .errors import MOST_ERRORS
 
@@ -32,16 +33,10 @@ MOST_IDS: Final = 10_000
 MOST_NAMES: Final = 100
 """How many users, and how many groups, may be named for one role of a new task."""
 
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-
-
-def task_id(text: Any) -> UUID | None:
-    """The id of a task as it is written: a UUID in its plain form, in any case; None if not."""
-    return UUID(text) if isinstance(text, str) and _UUID.fullmatch(text) else None
 
 
 # --- Fields that take a value for what it is, and convert nothing --------------------------------
@@ -116,7 +111,7 @@ class TaskId(serializers.Field[UUID, str, str, Any]):
 
     def to_internal_value(self, data: Any) -> UUID:
         """The id."""
-        found = task_id(data)
+        found = uuid_of(data)
         if found is None:
             self.fail("invalid_id")
         return found
@@ -162,7 +157,7 @@ class Ids(serializers.Field[dict[UUID, int | None], Any, Any, Any]):
             version, item = item.get("version"), item.get("id")
             if version is not None and (type(version) is not int or version < 1):
                 return {"version": [ErrorDetail("This is no version.", "invalid")]}
-        pk = task_id(item)
+        pk = uuid_of(item)
         if pk is None:
             return [ErrorDetail("This is not the id of a task.", "invalid_id")]
         known = found.setdefault(pk, version)

@@ -23,6 +23,7 @@ from tasks.errors import AlreadyOwner, CallError, StaleTask, TaskNotFound
 from tasks.lifecycle import OPERATIONS, State
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
+from tasks.uuid7 import uuid_of
 
 from .base import (
     NativeView,
@@ -33,7 +34,7 @@ from .base import (
 )
 from .errors import BadSyntax, entry, refuse
 from .pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, count, page
-from .serializers import BULK_INPUTS, INPUTS, NewTask, documents, related, task_id, task_url
+from .serializers import BULK_INPUTS, INPUTS, NewTask, documents, related, task_url
 
 NO_OWNER: Final = "none"
 """The value of the filter `owner` for tasks that nobody holds."""
@@ -147,7 +148,7 @@ class TaskViewSet(NativeView, ViewSet):
         if listing:
             self.listing = Listing.read(request.query_params)
         if "pk" in self.kwargs:
-            pk = task_id(self.kwargs["pk"])
+            pk = uuid_of(self.kwargs["pk"])
             if pk is None:
                 raise BadSyntax("invalid_id", "The id of a task is a UUID.")
             self.pk = pk
