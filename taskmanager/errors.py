@@ -31,6 +31,13 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     return _answer(request, 403, "not_permitted", "You are not permitted to open this page.")
 
 
+def no_csrf_token(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    """403: a form that did not come from a page of ours, or from one that is too old."""
+    return _answer(
+        request, 403, "csrf", "The form is not valid any more. Go back, reload the page, try again."
+    )
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """404: no such page, or one that is not shown to this account."""
     return _answer(request, 404, "not_found", "There is nothing here.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -110,6 +111,9 @@ def _find_people(
     return found
 
 
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Control codes and marks of direction, which make a name look like another one."""
+
 _TEXTS = {"name", "kind", "short_id", "source", "external_id", "fault_name"}
 """Fields whose form the model describes; the rest is checked above, or made here."""
 
@@ -119,6 +123,8 @@ def _check_fields(task: Task) -> None:
         raise errors.InvalidArgument(field="priority", why="0 (most urgent) to 10")
     if not task.name.strip():
         raise errors.InvalidArgument(field="name", why="it must not be empty")
+    if _UNSEEN.search(task.name):
+        raise errors.InvalidArgument(field="name", why="it holds characters that nobody sees")
     if (task.source is None) != (task.external_id is None):
         raise errors.InvalidArgument(field="external_id", why="it goes together with a source")
     if task.short_id is not None and task.job_id is None:

@@ -97,4 +97,6 @@ class JSONByDefault(DefaultContentNegotiation):
         """The parser for the request's body, None where there is none."""
         if not request.content_type:
             return next(iter(parsers))
+        if "*" in request.content_type:  # which says what one would take, not what one sends
+            return None
         return super().select_parser(request, parsers)

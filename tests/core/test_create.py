@@ -270,6 +270,18 @@ def test_what_only_the_database_refuses_is_raised_as_it_is(cast: Cast) -> None:
     assert caught.value.__cause__ is not caught.value
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\u202eb", "a\x00b", "\ufeff", " "])
+def test_a_name_holds_nothing_that_nobody_sees(cast: Cast, name: str) -> None:
+    with nothing_changes(), pytest.raises(InvalidArgument, match="name"):
+        new(cast.carol, name=name)
+
+
+@pytest.mark.parametrize("name", ["<b>Router</b>", "=1+1", "Straße 7 · 東京", "שלום"])
+def test_a_name_may_hold_anything_else(cast: Cast, name: str) -> None:
+    new(cast.carol, name=name)
+    assert Task.objects.get().name == name
+
+
 # --- Import ---------------------------------------------------------------------------------------
 
 

@@ -569,6 +569,15 @@ def test_an_expected_version_counts(cast: Cast) -> None:
     assert_error(send(move, cast.dave, headers={"If-Match": '"1"'}), 412, "CWTKA0007E")
 
 
+def test_an_expected_version_cannot_be_that_of_many(cast: Cast) -> None:
+    (task,) = held_by_bob(cast)
+    path = "/task/role/owner?action=transfer&fromUser=bob&toUser=alice"
+    before = standing()
+    answer = send(path, cast.dave, {"taskIDs": [tkiid(task.pk)]}, headers={"If-Match": '"2"'})
+    assert_error(answer, 400, "CWTKA0083E")
+    assert standing() == before
+
+
 # --- Parameters ----------------------------------------------------------------------------------
 
 

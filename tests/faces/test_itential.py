@@ -516,3 +516,34 @@ def test_hidden_and_missing_look_the_same(cast: Cast, method: str, suffix: str, 
 def test_every_reason_has_a_status() -> None:
     assert set(STATUSES) == set(reasons())
     assert all(400 <= status < 600 for status in STATUSES.values())
+
+
+def test_an_expected_version_counts(cast: Cast, task: Task) -> None:
+    for name, body in (
+        ("claim", None),
+        ("release", None),
+        ("assign", {"userId": cast.bob.object_id}),
+    ):
+        with nothing_changes():
+            stale = act(name, task, cast.alice, body, headers={"If-Match": '"7"'})
+        assert_error(stale, 412, "The task has changed: version 7 was expected.", version=1)
+        for tag in ("1", 'W/"1"', '"1", "2"', "junk", ""):
+            with nothing_changes():
+                response = act(name, task, cast.alice, body, headers={"If-Match": tag})
+            assert response.status_code == 400
+    document(act("claim", task, cast.alice, headers={"If-Match": '"1"'}), CLAIMED)
+    document(act("release", task, cast.alice, headers={"If-Match": "*"}), RELEASED)
+
+
+def test_a_hidden_task_has_no_version_to_compare(cast: Cast, task: Task) -> None:
+    answer = act("release", task, cast.frank, headers={"If-Match": '"7"'})
+    assert_error(answer, 404, NOT_FOUND)
+
+
+@pytest.mark.parametrize("content_type", ["*/*", "application/*", "text/plain"])
+def test_what_is_not_said_to_be_json_is_not_read_as_json(
+    cast: Cast, task: Task, content_type: str
+) -> None:
+    with nothing_changes():
+        answer = act("claim", task, cast.alice, raw=b"{}", content_type=content_type)
+    assert answer.status_code == 415

@@ -346,6 +346,6 @@ def test_a_refusal_of_the_call_is_in_the_envelope(
 
 
 def test_bodies_are_json_text_in_utf8(cast: Cast) -> None:
-    task = make_task(cast.dave, cast.noc, name="Köln <b>\u202e\x1b[31m=1+1")
+    task = make_task(cast.dave, cast.noc, name="Köln <b>=1+1", description="\u202e\x1b[31m")
     response = get(task, cast.alice)
     assert json.loads(response.content.decode())["data"]["name"] == task.name

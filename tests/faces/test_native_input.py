@@ -335,8 +335,15 @@ def test_options_tell_what_there_is_and_no_more(cast: Cast) -> None:
     assert_problem(Api().send("OPTIONS", TASKS), 401, "not_authenticated")
 
 
-def test_markup_and_direction_marks_in_names_do_no_harm(cast: Cast) -> None:
-    name = "<script>alert(1)</script>\u202e\x1b[31m'\"&"
+@pytest.mark.parametrize("name", ["a\u202eb", "a\x1b[31mb", "\ufeff"])
+def test_marks_of_direction_and_control_codes_in_names_are_refused(cast: Cast, name: str) -> None:
+    before = everything()
+    assert_problem(Api(cast.carol).post(TASKS, {"name": name}), 400, "invalid_argument")
+    assert everything() == before
+
+
+def test_markup_in_names_does_no_harm(cast: Cast) -> None:
+    name = "<script>alert(1)</script>'\"&"
     shown = Api(cast.carol).post(TASKS, {"name": name}).json()
     assert shown["name"] == name
     for path in (TASKS, task_path(shown["id"])):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from taskmanager.server import command
@@ -28,8 +28,14 @@ class Command(BaseCommand):
 
         Raises CommandError when it is not.
         """
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        try:
+            executor = MigrationExecutor(connection)
+            behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except OperationalError as error:
+            # Served all the same: every face says 503 until the database is back.
+            self.stderr.write(f"The database cannot be reached now: {error}")
+            behind = []
+        if behind:
             raise CommandError("The database is not up to date: run `./run migrate` first.")
         connection.close()
         host, port = options["host"], options["port"]

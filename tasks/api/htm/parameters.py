@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,6 +10,7 @@ from django.http import QueryDict
 
 from accounts.models import User
 from tasks import people
+from tasks.api.conditions import expected_version
 from tasks.people import Reference
 from tasks.roles import COLUMNS, TaskRole
 
@@ -20,8 +20,6 @@ from .verbs import ROLES
 
 KNOWN = ("action", "toUser", "fromUser", "toGroup", "fromGroup", "federationMode")
 """All other parameters are passed over, as IBM's interface does."""
-
-_VERSION = re.compile(r'"([0-9]{1,10})"')
 
 
 class Move(NamedTuple):
@@ -124,12 +122,17 @@ def expected(if_match: str | None, pk: UUID) -> dict[UUID, int]:
 
     The header's value is that of the ETag headers of this face.
     """
-    if if_match is None or if_match.strip() == "*":
-        return {}
-    match = _VERSION.fullmatch(if_match.strip())
-    if match is None:
-        raise BadRequest("CWTKA0083E", 'If-Match takes one version, as in "3".')
-    return {pk: int(match[1])}
+    try:
+        version = expected_version(if_match)
+    except ValueError as error:
+        raise BadRequest("CWTKA0083E", str(error)) from None
+    return {} if version is None else {pk: version}
+
+
+def expect_nothing(if_match: str | None) -> None:
+    """Raise BadRequest where a bulk call expects a version: it could be that of one task only."""
+    if if_match is not None:
+        raise BadRequest("CWTKA0083E", "If-Match applies to a single task.")
 
 
 def _unsupported(name: str, value: str, supported: Collection[str]) -> BadRequest:

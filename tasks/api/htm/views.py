@@ -57,6 +57,7 @@ class BulkTaskRole(HTMView):
     def read(self, request: Request, **parts: str) -> None:
         """The role, and who hands it over to whom."""
         self.move = _move(request, parts["role"])
+        parameters.expect_nothing(request.headers.get("If-Match"))
 
     def put(self, request: Request, role: str) -> HttpResponse:
         """Move the work items of many tasks; what failed is reported, and nothing else."""

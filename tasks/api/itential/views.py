@@ -18,6 +18,8 @@ from accounts import authentication
 from accounts.authentication import ItentialAuthentication
 from accounts.models import Token, User
 from tasks import actions, people, reading
+from tasks.actions import Call
+from tasks.api.conditions import expected_version
 from tasks.errors import AlreadyOwner, CallError, NotAuthorized, TaskNotFound
 from tasks.models import Channel, Task
 from tasks.uuid7 import uuid_of
@@ -182,6 +184,20 @@ class Act(TaskRoute):
     done: ClassVar[str]
     probe: ClassVar[dict[str, Any]] = {}
     """Arguments with which to ask whether the caller may do this at all."""
+
+    def read(self, request: Request, **parts: str) -> None:
+        """Check the id, and the version that the caller expects."""
+        super().read(request, **parts)
+        try:
+            self.version = expected_version(request.headers.get("If-Match"))
+        except ValueError as error:
+            raise ParseError(str(error)) from None
+
+    def call(self) -> Call:
+        """The call, with the version that the caller expects."""
+        if self.version is None:
+            return super().call()
+        return replace(super().call(), versions={self.task_id: self.version})
 
     def arguments(self) -> dict[str, Any]:
         """What the body says; raises APIException for a bad one."""
