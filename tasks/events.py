@@ -5,17 +5,15 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
+from .calls import Call
 from .models import AuditEvent, Task, canonical
-
-if TYPE_CHECKING:
-    from .actions import Call
 
 GENESIS = bytes(32)
 """What stands in for the hash before a task's first event."""

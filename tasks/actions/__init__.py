@@ -4,8 +4,9 @@ Every action takes task ids and a Call, locks the tasks in the order of their id
 allowed and refused by the rule book (`lifecycle`), writes once, and answers for each id.
 """
 
+from tasks.calls import Call, Outcome
+
 from .asking import forbidden, permitted
-from .call import Call, Outcome
 from .creation import Draft, create, demand_creator, import_
 from .handover import grant, revoke, transfer
 from .units import ACTIONS, UNIT, Action, carry_out, plan

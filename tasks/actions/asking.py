@@ -5,12 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from tasks import errors, work_items
+from tasks.calls import Call
 from tasks.lifecycle import BY_ROLE, OPERATIONS, Operation
 from tasks.models import Task
 from tasks.roles import TaskRole
 from tasks.work_items import LockedTask
 
-from .call import Call
 from .frame import Run
 
 

@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import EVERYBODY, Group, User
 from tasks import errors, events, people, sql, work_items
+from tasks.calls import Call
 from tasks.lifecycle import Kind, State
 from tasks.masking import masked_data
 from tasks.models import PRIORITIES, Channel, Job, Task, canonical
@@ -20,7 +21,6 @@ from tasks.people import Reference
 from tasks.roles import GRANTED, TaskRole
 from tasks.schemas import check_schema
 
-from .call import Call
 from .statement import TASK_FIELDS
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import Group, User
 from tasks import errors, events, sql, work_items
+from tasks.calls import Call, Outcome
 from tasks.lifecycle import ENDED, Operation, State
 from tasks.models import NO_DUE_DATE, canonical
 from tasks.people import Reference
@@ -21,7 +22,6 @@ from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
 
-from .call import Call, Outcome
 from .statement import RECORD_BULK, demand, prepared, task_from, update
 
 

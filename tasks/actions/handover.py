@@ -8,12 +8,12 @@ from uuid import UUID
 
 from accounts.models import Group, User
 from tasks import errors, people
+from tasks.calls import Call, Outcome
 from tasks.lifecycle import GRANTS, HELD, REVOKES, TRANSFERS, Operation
 from tasks.people import Reference
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
 
-from .call import Call, Outcome
 from .frame import performing, refuse_ineligible
 from .units import action
 

@@ -11,12 +11,11 @@ from uuid import UUID
 from django.db import Error
 
 from tasks import errors
+from tasks.calls import Call, Outcome
 from tasks.lifecycle import permission_for
 from tasks.masking import MASK
 from tasks.models import BulkOperation
 from tasks.people import Reference
-
-from .call import Call, Outcome
 
 UNIT = 10_000
 """How many tasks one transaction takes; more are worked through in units of that many."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from accounts.models import User
 from tasks import errors
+from tasks.calls import Call, Outcome
 from tasks.lifecycle import HELD, OPERATIONS, State
 from tasks.masking import masked_data
 from tasks.models import canonical
@@ -16,7 +17,6 @@ from tasks.people import Reference
 from tasks.schemas import mismatches
 from tasks.work_items import LockedTask
 
-from .call import Call, Outcome
 from .frame import performing, refuse_ineligible
 from .units import action
 

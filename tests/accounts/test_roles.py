@@ -10,7 +10,7 @@ from accounts.models import AccountEvent, Role
 
 NAMES = ["admin", "engineering", "operations", "apiwrite", "apiread", "viewer", "retryUser"]
 
-# Row by row as in the last table of operations.md: permissions, and a letter for each role.
+# Typed by hand, row by row, from the rule book: permissions, and a letter for each role.
 TABLE = [
     ("accounts.view_group accounts.view_user tasks.view_job tasks.view_task", "YYY-YY-"),
     (

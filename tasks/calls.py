@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from accounts.models import User
-from tasks import errors
-from tasks.models import Channel, Task
-from tasks.uuid7 import uuid7
+
+from . import errors
+from .models import Channel, Task
+from .uuid7 import uuid7
 
 
 @dataclass(frozen=True, slots=True)
