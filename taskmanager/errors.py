@@ -17,7 +17,7 @@ def _answer(request: HttpRequest, status: int, code: str, message: str) -> HttpR
     if face_of(request.path_info) is not None:
         return refuse(request, status, code, message)
     # Rendered without a request: whatever is broken, the page that says so is not.
-    page = loader.render_to_string("error.html", {"status": status, "message": message})
+    page = loader.render_to_string("error.html", {"message": message})
     return HttpResponse(page, status=status)
 
 

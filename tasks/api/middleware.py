@@ -27,11 +27,8 @@ SMALL_BODY: Final = 1024 * 1024
 """The size limit of routes that carry neither task data nor bulk nor imports."""
 LARGE_BODY: Final = 10 * 1024 * 1024
 """The size limit of routes that do."""
-ATTACHMENT_BODY: Final = 25 * 1024 * 1024 + 64 * 1024
-"""An attachment of full size, and room for the form around it."""
 
 BODY_LIMITS: Final[Sequence[tuple[str, int]]] = (
-    (r"/api/v1/.*/attachments", ATTACHMENT_BODY),
     (r"/api/", LARGE_BODY),
     (r"/rest/bpm/htm/", LARGE_BODY),
     (r"/operations-manager/", LARGE_BODY),
@@ -39,8 +36,7 @@ BODY_LIMITS: Final[Sequence[tuple[str, int]]] = (
 )
 """Body limits: (pattern of the path's beginning, bytes); the first that matches holds.
 
-The setting BODY_LIMITS replaces the table. A path without a match gets SMALL_BODY. The table is
-an outer bound by prefix; the parser of a view may allow less.
+An outer bound by prefix; the parser of a view may allow less.
 """
 
 OVERRIDE_PREFIX: Final = "/rest/bpm/htm/"
@@ -122,8 +118,7 @@ class RequestGuard:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        table = getattr(settings, "BODY_LIMITS", BODY_LIMITS)
-        self.body_limits = [(re.compile(pattern), limit) for pattern, limit in table]
+        self.body_limits = [(re.compile(pattern), limit) for pattern, limit in BODY_LIMITS]
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Return the view's response, or a refusal that no view has seen."""

@@ -336,23 +336,11 @@ def test_a_length_that_is_no_number_is_refused(length: str) -> None:
         ("/api/v1/tasks", LARGE_BODY),
         ("/rest/bpm/htm/v1/tasks", LARGE_BODY),
         ("/operations-manager/jobs/start", LARGE_BODY),
-        ("/api/v1/tasks/1/attachments", 25 * 1024 * 1024),
     ],
 )
 def test_bodies_end_at_the_limit_of_their_route(path: str, limit: int) -> None:
     assert answer(RF.post(path, CONTENT_LENGTH=str(limit))) == PASSED
-    assert answer(RF.post(path, CONTENT_LENGTH=str(limit + 65_537))) == (413, "body_too_large")
-    if limit <= LARGE_BODY:
-        assert answer(RF.post(path, CONTENT_LENGTH=str(limit + 1))) == (413, "body_too_large")
-
-
-def test_the_table_of_limits_is_a_setting() -> None:
-    with override_settings(BODY_LIMITS=[(r"/in/\d+$", 10), ("/in", 5)]):
-        assert answer(RF.post("/in/1", CONTENT_LENGTH="10")) == PASSED
-        assert answer(RF.post("/in/1", CONTENT_LENGTH="11")) == (413, "body_too_large")
-        assert answer(RF.post("/in/1/x", CONTENT_LENGTH="6")) == (413, "body_too_large")
-        assert answer(RF.post("/out", CONTENT_LENGTH=str(SMALL_BODY))) == PASSED
-        assert answer(RF.post("/out", CONTENT_LENGTH=str(SMALL_BODY + 1)))[0] == 413
+    assert answer(RF.post(path, CONTENT_LENGTH=str(limit + 1))) == (413, "body_too_large")
 
 
 def undeclared(method: str, body: bytes, *, ends: bool = True) -> HttpRequest:
