@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +15,43 @@ from django.test.utils import setup_databases, teardown_databases
 from accounts.models import Group, Membership, Role, User
 
 from .factories import GroupFactory
+
+TALLY = "tally: "
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`: the proofs run as long as `./run prove` has them run, not as the suite does."""
+    parser.addoption("--long", action="store_true", help="the long form of the proofs")
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form of a proof is asked for."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Count something that was tried: `tally("kills of a session", 12)`; the sums are printed."""
+
+    def count(what: str, number: int) -> None:
+        record_property(f"{TALLY}{what}", number)
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was counted, summed over all tests and processes."""
+    sums: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, number in getattr(report, "user_properties", ()):
+                if name.startswith(TALLY) and getattr(report, "when", "") == "call":
+                    sums[name.removeprefix(TALLY)] += number
+    if sums:
+        terminalreporter.section("what was tried")
+        for what, number in sorted(sums.items()):
+            terminalreporter.write_line(f"{number:>10,}  {what}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a stranger may check: long runs that try to break the promises, counted as they go."""
