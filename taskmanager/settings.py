@@ -168,6 +168,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["tasks.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
+MEDIA_ROOT = env.str("ATTACHMENTS_DIR", default=str(DATA_DIR / "attachments"))
+"""Where attached files are kept; shared by all processes, and part of a backup."""
+FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 """A selection of tasks in the admin is one field each; the body's limit holds as well."""

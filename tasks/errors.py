@@ -59,6 +59,21 @@ class TaskSuspended(TaskError):
     message = "The task is on hold, which does not allow {operation}."
 
 
+class NotSuspended(TaskError):
+    code = "not_suspended"
+    message = "The task is not on hold."
+
+
+class NotSkippable(TaskError):
+    code = "not_skippable"
+    message = "The task may not be skipped."
+
+
+class SubtasksOpen(TaskError):
+    code = "subtasks_open"
+    message = "The task has subtasks that have not ended."
+
+
 class WrongKind(TaskError):
     code = "wrong_kind"
     message = "A task of kind {kind} does not allow {operation}; only manual tasks do."

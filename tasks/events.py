@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 
 from .calls import Call
-from .models import AuditEvent, Task, canonical
+from .models import AuditEvent, Task, Tombstone, canonical
 
 GENESIS = bytes(32)
 """What stands in for the hash before a task's first event."""
@@ -130,14 +131,16 @@ def verify(tasks: Iterable[Task] | None = None) -> Iterator[Fault]:
         .defer("before", "after")
         .order_by("task_id", "version", "id")
     )
-    heads = Task.objects.order_by("pk")
+    heads, tombstones = Task.objects.order_by("pk"), Tombstone.objects.order_by("pk")
     if tasks is not None:
         ids = [task.pk for task in tasks]
         events, heads = events.filter(task_id__in=ids), heads.filter(pk__in=ids)
-    stored = {
-        pk: (version, bytes(head))
-        for pk, version, head in heads.values_list("pk", "version", "head").iterator(10_000)
-    }
+        tombstones = tombstones.none()
+    ends = chain(
+        heads.values_list("pk", "version", "head").iterator(10_000),
+        tombstones.values_list("pk", "version", "head").iterator(10_000),
+    )
+    stored = {pk: (version, bytes(head)) for pk, version, head in ends}
     current: UUID | None = None
     version, previous, bad = 0, GENESIS, False
     for event in events.iterator(10_000):

@@ -14,12 +14,14 @@ from .lifecycle import (
     HELD,
     OPEN,
     OPERATIONS,
-    REVOKES,
+    ROWS,
     TRANSFERS,
+    UPDATES,
     Operation,
     Reason,
     Rule,
     State,
+    permission_for,
 )
 from .roles import TaskRole
 
@@ -35,7 +37,8 @@ _SETS = (
 
 def markdown() -> str:
     """Both gates as tables: who may use an operation at all, and who may on a given task."""
-    return "\n\n".join(("\n".join(_operations()), "\n".join(_by_role()), "\n".join(_roles())))
+    tables = (_operations(), _by_role(), _properties(), _roles())
+    return "\n\n".join("\n".join(table) for table in tables)
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -54,7 +57,7 @@ def _operations() -> Iterator[str]:
                 operation.words if number == 0 else "",
                 _states(rule.sources),
                 _target(operation, rule),
-                _who(rule) + (_reason(operation) if number == 0 else ""),
+                _who(operation, rule) + (_reason(operation) if number == 0 else ""),
                 _on_hold(operation, rule),
             )
             for operation in OPERATIONS.values()
@@ -78,16 +81,25 @@ def _by_role() -> Iterator[str]:
     )
 
 
+def _properties() -> Iterator[str]:
+    yield from _table(
+        ("property", "may be updated in", "by"),
+        (
+            (name.replace("_", " "), _states(rule.sources), _who(operation, rule))
+            for name, operation in UPDATES.items()
+            for rule in operation.rules
+        ),
+    )
+
+
 def _roles() -> Iterator[str]:
     roles = system_roles()
-    operations = {
-        operation.permission: operation.words
-        for table in (OPERATIONS, TRANSFERS, GRANTS, REVOKES)
-        for operation in table.values()
-    } | {"tasks.view_task": "view", "tasks.add_task": "create"}
+    names: dict[str, list[str]] = {"tasks.view_task": ["view"], "tasks.add_task": ["create"]}
+    for name in (*OPERATIONS, *ROWS):
+        names.setdefault(permission_for(name), []).append(name.replace("_", " "))
+    del names[""]  # what the clock does needs none
+    operations = {permission: ", ".join(found) for permission, found in names.items()}
     operations |= {
-        "tasks.grant_task": "grant, revoke",
-        "tasks.release_task": "release, cancel claim",
         "tasks.release_others_task": "release a colleague's",
         "tasks.administrator": "administrator of every task",
         "tasks.reader": "reader of every task",
@@ -124,10 +136,18 @@ def _states(states: frozenset[State]) -> str:
 def _target(operation: Operation, rule: Rule) -> str:
     if operation.name == "finish":
         return "completed or failed"
+    if operation.name == "nominate":
+        return "reserved (one user) or ready"
+    if operation.name == "remove":
+        return "gone"
     return rule.target.replace("_", " ") if rule.target else "same"
 
 
-def _who(rule: Rule) -> str:
+def _who(operation: Operation, rule: Rule) -> str:
+    if operation.system_only:
+        return "the clock"
+    if rule.roles | {TaskRole.EXCLUDED_OWNER} == frozenset(TaskRole):
+        return "any but excluded owner"
     roles = [role.label for role in TaskRole if role in rule.roles]
     return ", ".join(
         [*roles, *(f"{role.label} with `{name}`" for role, name in rule.with_permission.items())]
@@ -135,12 +155,20 @@ def _who(rule: Rule) -> str:
 
 
 def _reason(operation: Operation) -> str:
-    return "; reason unless one's own" if operation.reason is Reason.UNLESS_OWNER else ""
+    return {
+        Reason.OPTIONAL: "",
+        Reason.UNLESS_OWNER: "; reason unless one's own",
+        Reason.ALWAYS: "; reason",
+    }[operation.reason]
 
 
 def _on_hold(operation: Operation, rule: Rule) -> str:
     if operation.hold_flag:
         return "if the task says so"
+    if operation.ends_hold:
+        return "only then"
+    if operation.system_only:
+        return "yes"
     return ", ".join(role.label for role in TaskRole if role in rule.on_hold) or "no"
 
 

@@ -299,6 +299,55 @@ class TaskGroupRole(RoleRow, GroupObjectPermissionBase):
         ]
 
 
+class Comment(models.Model):
+    """What somebody said about a task; it goes with the task, and the audit keeps it."""
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="comments")
+    author = models.CharField(max_length=150)
+    text = models.TextField()
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.author}: {self.text[:50]}"
+
+
+class Attachment(models.Model):
+    """A file that somebody kept with a task; several tasks may share one copy of it."""
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="attachments")
+    author = models.CharField(max_length=150)
+    name = models.CharField(max_length=255)
+    content_type = models.CharField(max_length=255)
+    size = models.PositiveIntegerField(help_text="Bytes.")
+    sha256 = models.CharField(max_length=64)
+    file = models.FileField(max_length=100)
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        indexes: ClassVar = [models.Index(fields=["file"], name="attachment_file")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tombstone(models.Model):
+    """What remains of a removed task besides its history: where its chain of events ends."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    version = models.PositiveIntegerField()
+    head = models.BinaryField(max_length=32)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.id} v{self.version}"
+
+
 class CanonicalJSONField(models.TextField):  # type: ignore[type-arg]
     """JSON kept as the very text that was hashed: keys sorted, no spaces."""
 

@@ -34,6 +34,8 @@ class LockedTask(NamedTuple):
     on_hold: bool
     kind: str
     claim_while_on_hold: bool
+    skippable: bool
+    parent_id: UUID | None
     owner_id: int | None
     originator_id: int | None
     starter_id: int | None
@@ -51,7 +53,7 @@ class LockedTask(NamedTuple):
         return frozenset(held)
 
 
-_LOCKED_COLUMNS = LockedTask._fields[:10]
+_LOCKED_COLUMNS = LockedTask._fields[:12]
 _KNOWN = len(LockedTask._fields) - 1
 
 
@@ -141,7 +143,7 @@ def lock(
             probes["receiver_holds"] = _holds(receiver, "receiver")
     statement = f"""
         with locked as materialized (
-            select {", ".join([*_LOCKED_COLUMNS, *columns])} from tasks_task
+            select {", ".join(dict.fromkeys([*_LOCKED_COLUMNS, *columns]))} from tasks_task
             where id = any(%(ids)s::uuid[]) order by id
             {"for no key update" if locking else ""})
         select {", ".join(f"l.{name}" for name in _LOCKED_COLUMNS)}, seen.version,
@@ -170,24 +172,64 @@ def roles_of(user: User, task: Task) -> frozenset[TaskRole]:
     return found.roles(user.pk, found.permissions) | roles_everywhere(user)
 
 
-SYNC = """
-    synced_users as (
-        update tasks_taskuserrole r set open = i.open, ready = i.ready
-        from input i where r.content_object_id = i.id),
-    synced_groups as (
-        update tasks_taskgrouprole r set open = i.open, ready = i.ready
-        from input i where r.content_object_id = i.id)"""
-"""CTEs that bring the copied columns of role rows after a change of state."""
+def family(ids: Sequence[UUID]) -> set[UUID]:
+    """The ids and those of all their subtasks, however deep."""
+    statement = """
+        with recursive family(id) as (
+            select unnest(%(ids)s::uuid[])
+            union select t.id from tasks_task t join family f on t.parent_id = f.id)
+        select id from family"""
+    return {pk for (pk,) in sql.run(statement, {"ids": list(ids)})}
 
 
-def removal(holder: User | Group) -> str:
-    """A CTE that takes the role in `%(role)s` from a holder in `%(giver)s` on the tasks changed."""
+_COPY = {
+    "open": "i.open",
+    "ready": "i.ready",
+    "priority": "%(priority)s::smallint",
+    "due": "coalesce(%(due_at)s::timestamptz, %(no_due_date)s::timestamptz)",
+}
+"""Where each copied column of a role row comes from, in a statement that changes tasks."""
+
+
+def sync(columns: Iterable[str], leaving: Mapping[str, str]) -> str:
+    """CTEs that bring the copied columns of role rows after the tasks changed.
+
+    `leaving` says which rows of a table the same statement deletes (see `removal`): one statement
+    must not touch a row twice.
+    """
+    assignments = ", ".join(f"{column} = {_COPY[column]}" for column in columns)
+    return ",".join(
+        f"""
+    synced_{kind}s as (
+        update tasks_task{kind}role r set {assignments}
+        from input i where r.content_object_id = i.id
+            {f"and not ({leaving[kind]})" if kind in leaving else ""})"""
+        for kind in ("user", "group")
+    )
+
+
+def removal(holder: User | Group) -> dict[str, str]:
+    """Which rows go when the holder in `%(giver)s` loses the role in `%(role)s`: {table: SQL}."""
     kind = "user" if isinstance(holder, User) else "group"
-    return f"""
-    removed as (
+    return {kind: f"r.permission_id = %(role)s::bigint and r.{kind}_id = %(giver)s::bigint"}
+
+
+REPLACED = {
+    kind: f"r.permission_id = %(role)s::bigint and r.{kind}_id <> all(%(new_{kind}s)s::bigint[])"
+    for kind in ("user", "group")
+}
+"""Which rows go when others than those in `new_users` and `new_groups` lose a role."""
+
+
+def deletion(leaving: Mapping[str, str]) -> list[str]:
+    """CTEs that delete the rows that `removal` or REPLACED describes, of the tasks changed."""
+    return [
+        f"""
+    removed_{kind}s as (
         delete from tasks_task{kind}role r using input i
-        where r.content_object_id = i.id and r.permission_id = %(role)s::bigint
-            and r.{kind}_id = %(giver)s::bigint)"""
+        where r.content_object_id = i.id and {condition})"""
+        for kind, condition in leaving.items()
+    ]
 
 
 def addition(holder: User | Group) -> str:
@@ -204,6 +246,30 @@ def addition(holder: User | Group) -> str:
             coalesce(c.due_at, %(no_due_date)s::timestamptz)
         from changed c join input i on i.id = c.id
         on conflict do nothing)"""
+
+
+ALL_ROWS_GONE = ",".join(
+    f"""
+    removed_{kind}s as (
+        delete from tasks_task{kind}role r using input i where r.content_object_id = i.id)"""
+    for kind in ("user", "group")
+)
+"""CTEs that delete all role rows of the tasks changed."""
+
+
+ADDED = [
+    f"""
+    added_{kind}s as (
+        insert into tasks_task{kind}role
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+        select c.id, %(role)s::bigint, holder, i.open, i.ready, c.priority,
+            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+        from changed c join input i on i.id = c.id
+        cross join unnest(%(new_{kind}s)s::bigint[]) holder
+        on conflict do nothing)"""
+    for kind in ("user", "group")
+]
+"""CTEs that give the role in `%(role)s` to all holders in `new_users` and `new_groups`."""
 
 
 People = Mapping[TaskRole, tuple[Sequence[User], Sequence[Group]]]

@@ -9,4 +9,5 @@ os.environ.setdefault("AUDIT_KEY", "only for tests too")
 
 from taskmanager.settings import *  # noqa: F403
 
+MEDIA_ROOT = DATA_DIR / "test-attachments"  # noqa: F405
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

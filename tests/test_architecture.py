@@ -326,10 +326,10 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_every_operation_has_an_action_and_every_action_an_operation() -> None:
-    assert set(ACTIONS) == {*lifecycle.OPERATIONS, *lifecycle.BY_ROLE}
+    assert set(ACTIONS) == {*lifecycle.OPERATIONS, *lifecycle.ROWS}
     for name, operation in lifecycle.OPERATIONS.items():
         assert operation.name == name
-    for name, rows in lifecycle.BY_ROLE.items():
+    for name, rows in lifecycle.ROWS.items():
         assert {operation.name for operation in rows.values()} == {name}
         assert {operation.permission for operation in rows.values()} == {
             lifecycle.permission_for(name)
@@ -341,7 +341,7 @@ def test_every_permission_of_the_rules_is_one_of_the_models() -> None:
     known = {f"tasks.{action}_task" for action in options.default_permissions}
     known |= {f"tasks.{codename}" for codename, _ in options.permissions}
     asked: set[str] = set()
-    for table in (lifecycle.OPERATIONS, *lifecycle.BY_ROLE.values()):
+    for table in (lifecycle.OPERATIONS, *lifecycle.ROWS.values()):
         for operation in table.values():
             asked |= {operation.permission, operation.receiver_permission} - {""}
             for rule in operation.rules:

@@ -7,10 +7,36 @@ allowed and refused by the rule book (`lifecycle`), writes once, and answers for
 from tasks.calls import Call, Outcome
 
 from .asking import forbidden, permitted
+from .course import (
+    activate,
+    exit,
+    expire,
+    raise_error,
+    remove,
+    reopen,
+    resume,
+    retry,
+    suspend,
+    suspend_and_release,
+)
 from .creation import Draft, create, demand_creator, import_
-from .handover import grant, revoke, transfer
+from .handover import delegate, forward, grant, nominate, revoke, transfer
+from .properties import attach, comment, set_priority, update
 from .units import ACTIONS, UNIT, Action, carry_out, plan
-from .work import assign, cancel_claim, claim, complete, finish, release
+from .work import (
+    assign,
+    cancel_claim,
+    claim,
+    complete,
+    fail,
+    finish,
+    release,
+    save_fault,
+    save_output,
+    skip,
+    start,
+    stop,
+)
 
 __all__ = [
     "ACTIONS",
@@ -19,20 +45,43 @@ __all__ = [
     "Call",
     "Draft",
     "Outcome",
+    "activate",
     "assign",
+    "attach",
     "cancel_claim",
     "carry_out",
     "claim",
+    "comment",
     "complete",
     "create",
+    "delegate",
     "demand_creator",
+    "exit",
+    "expire",
+    "fail",
     "finish",
     "forbidden",
+    "forward",
     "grant",
     "import_",
+    "nominate",
     "permitted",
     "plan",
+    "raise_error",
     "release",
+    "remove",
+    "reopen",
+    "resume",
+    "retry",
     "revoke",
+    "save_fault",
+    "save_output",
+    "set_priority",
+    "skip",
+    "start",
+    "stop",
+    "suspend",
+    "suspend_and_release",
     "transfer",
+    "update",
 ]

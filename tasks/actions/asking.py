@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tasks import errors, work_items
 from tasks.calls import Call
-from tasks.lifecycle import BY_ROLE, OPERATIONS, Operation
+from tasks.lifecycle import OPERATIONS, ROWS, Operation, rows_of
 from tasks.models import Task
 from tasks.roles import TaskRole
 from tasks.work_items import LockedTask
@@ -42,7 +42,7 @@ def permitted(task: Task, call: Call) -> dict[str, errors.TaskError | None]:
         return operation.refusal(standing, held, call)
 
     answers = {name: ask(operation) for name, operation in OPERATIONS.items()}
-    for name, table in BY_ROLE.items():
+    for name, table in ROWS.items():
         found = [ask(operation) for operation in table.values()]
         answers[name] = None if None in found else min(found, key=_permitted_last)
     return answers
@@ -57,8 +57,7 @@ def forbidden(name: str, pk: UUID, call: Call) -> errors.TaskError | None:
     standing, held = _standing(pk, call)
     if standing is None:
         return errors.TaskNotFound()
-    rows = BY_ROLE[name].values() if name in BY_ROLE else (OPERATIONS[name],)
-    found = [row.forbids(standing, held, call) for row in rows]
+    found = [row.forbids(standing, held, call) for row in rows_of(name)]
     if None in found:
         return None
     error = found[0]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import EVERYBODY, Group, User
 from tasks import errors, events, people, sql, work_items
 from tasks.calls import Call
-from tasks.lifecycle import Kind, State
+from tasks.lifecycle import ENDED, Kind, State
 from tasks.masking import masked_data
-from tasks.models import PRIORITIES, Channel, Job, Task, canonical
+from tasks.models import Channel, Job, Task, canonical
 from tasks.people import Reference
 from tasks.roles import GRANTED, TaskRole
-from tasks.schemas import check_schema
 
+from .fields import check_task
 from .statement import TASK_FIELDS
 
 
@@ -48,10 +46,11 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     demand_creator(call)
     found = _find_people(drafts, Reference.receiver)
     with transaction.atomic(durable=True):
+        _lock_parents(drafts)
         at = _clock()
         for draft, named in zip(drafts, found, strict=True):
             task = draft.task
-            _check_fields(task)
+            check_task(task)
             task.originator = call.actor
             task.created_at = task.updated_at = at
             task.state = State.CREATED
@@ -74,12 +73,28 @@ def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:
         drafts = list(drafts)
         found = _find_people(drafts, Reference.find)
         for draft, named in zip(drafts, found, strict=True):
-            _check_fields(draft.task)
+            check_task(draft.task)
             _default_people(draft.task, named)
         return _insert(drafts, found, "imported", call, _clock())
 
 
 NamedPeople = dict[TaskRole, tuple[list[User], list[Group]]]
+
+
+def _lock_parents(drafts: Sequence[Draft]) -> None:
+    """Hold the parents as they are, so that none is ended or put on hold without its new subtask.
+
+    Raises InvalidArgument for one that has ended or is on hold (IBM, Task, POST).
+    """
+    ids = {draft.task.parent_id for draft in drafts if draft.task.parent_id is not None}
+    if not ids:
+        return
+    # The system's view: whether the caller may see a parent, the face has asked.
+    for task in work_items.lock(sorted(ids), None).values():
+        if task.state in ENDED:
+            raise errors.InvalidArgument(field="parent", why="it has ended")
+        if task.on_hold:
+            raise errors.InvalidArgument(field="parent", why="it is on hold")
 
 
 def _clock() -> datetime:
@@ -109,33 +124,6 @@ def _find_people(
                     groups.append(holder)
         found.append(named)
     return found
-
-
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Control codes and marks of direction, which make a name look like another one."""
-
-_TEXTS = {"name", "kind", "short_id", "source", "external_id", "fault_name"}
-"""Fields whose form the model describes; the rest is checked above, or made here."""
-
-
-def _check_fields(task: Task) -> None:
-    if not PRIORITIES[0] <= task.priority <= PRIORITIES[1]:
-        raise errors.InvalidArgument(field="priority", why="0 (most urgent) to 10")
-    if not task.name.strip():
-        raise errors.InvalidArgument(field="name", why="it must not be empty")
-    if _UNSEEN.search(task.name):
-        raise errors.InvalidArgument(field="name", why="it holds characters that nobody sees")
-    if (task.source is None) != (task.external_id is None):
-        raise errors.InvalidArgument(field="external_id", why="it goes together with a source")
-    if task.short_id is not None and task.job_id is None:
-        raise errors.InvalidArgument(field="short_id", why="it needs a job to be unique in")
-    try:
-        task.clean_fields(exclude={f.name for f in TASK_FIELDS} - _TEXTS)
-    except ValidationError as error:
-        name, messages = next(iter(error.message_dict.items()))
-        raise errors.InvalidArgument(field=name, why=messages[0]) from None
-    if task.output_schema is not None:
-        check_schema(task.output_schema)
 
 
 def _default_people(task: Task, named: NamedPeople) -> None:
@@ -175,16 +163,16 @@ def _insert(
     )
     for task, head in zip(tasks, parameters["hashes"], strict=True):
         task.version, task.head = 1, head
+    record = f"with {events.input_cte(events.INPUT_COLUMNS)}, {events.RECORD} select 1"
     try:
         Task.objects.bulk_create(tasks, batch_size=2000)
+        work_items.insert(list(zip(tasks, found, strict=True)))
+        sql.run(record, parameters)
     except IntegrityError as error:
         conflict = _conflict(error, tasks)
         if conflict is None:
             raise
         raise conflict from error
-    work_items.insert(list(zip(tasks, found, strict=True)))
-    record = f"with {events.input_cte(events.INPUT_COLUMNS)}, {events.RECORD} select 1"
-    sql.run(record, parameters)
     return tasks
 
 
@@ -198,6 +186,8 @@ def _conflict(error: IntegrityError, tasks: Sequence[Task]) -> errors.CallError 
         return errors.ExternalIdTaken(external_id=task.external_id, source=task.source)
     if constraint == "task_short_id_in_job":
         return errors.InvalidArgument(field="short_id", why="it is taken in this job")
+    if constraint == "audit_once_a_version":
+        return errors.InvalidArgument(field="id", why="a task with this id has been removed")
     if constraint == "tasks_task_pkey":
         return errors.InvalidArgument(field="id", why="there is already a task with this id")
     return None

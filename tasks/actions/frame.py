@@ -22,7 +22,7 @@ from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
 
-from .statement import RECORD_BULK, demand, prepared, task_from, update
+from .statement import RECORD_BULK, demand, prepared, remove, task_from, update
 
 
 class Run:
@@ -43,14 +43,37 @@ class Run:
         self._defaults: dict[str, Any] = {}
         self._parameters: dict[str, Any] = {}
         self._ctes: list[str] = []
+        self._leaving: dict[str, str] = {}
+        self._removes = False
         self._before: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
         self._after: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
-        self._target: State | None = None
+        self._target: State | Callable[[LockedTask], State] | None = None
+        self.named: list[User | Group] = []
 
     @property
     def allowed(self) -> list[LockedTask]:
         """The tasks that nothing has been found against so far, in the order asked."""
         return [self.found[pk] for pk in self.ids if pk in self.found and pk not in self.refused]
+
+    @property
+    def along(self) -> list[LockedTask]:
+        """The subtasks that change with an allowed task, since it is theirs or above it."""
+        if not self.operation.subtasks_in:
+            return []
+        allowed = {task.id for task in self.allowed}
+        return [
+            task
+            for task in self.found.values()
+            if task.id not in allowed
+            and self.operation.takes_along(task)
+            and any(above.id in allowed for above in self.above(task))
+        ]
+
+    def above(self, task: LockedTask) -> Iterator[LockedTask]:
+        """The parent of a task, its parent, and so on, as far as they are among those found."""
+        while task.parent_id is not None and task.parent_id in self.found:
+            task = self.found[task.parent_id]
+            yield task
 
     @property
     def at(self) -> datetime:
@@ -79,7 +102,7 @@ class Run:
     def change(
         self,
         *,
-        to: State | None = None,
+        to: State | Callable[[LockedTask], State] | None = None,
         defaults: Mapping[str, Any] | None = None,
         before: Callable[[LockedTask], dict[str, Any]] = lambda task: {},
         after: Callable[[LockedTask], dict[str, Any]] = lambda task: {},
@@ -87,9 +110,10 @@ class Run:
     ) -> None:
         """State what changes: the same columns of every allowed task, and what the audit says.
 
-        `to` overrides the state that the rule book leads to, where an operation has two outcomes.
+        `to` overrides the state that the rule book leads to, where an operation has two outcomes;
+        it may differ from task to task.
         `defaults` are columns that are set only where they are null. `before` and `after` add to
-        the state and owner, which the audit always names if changed.
+        state, owner and hold, which the audit always names if changed.
         """
         self._target = to
         self._columns = columns
@@ -100,16 +124,41 @@ class Run:
         """State that the work items of a granted role change: from `giver`, to `receiver`."""
         self._parameters["role"] = permission_ids()[role]
         if self.giver is not None:
-            self._ctes.append(work_items.removal(self.giver))
+            self._leaving = work_items.removal(self.giver)
             self._parameters["giver"] = self.giver.pk
         if self.receiver is not None:
             self._ctes.append(work_items.addition(self.receiver))
-            self._parameters |= {"receiver": self.receiver.pk, "no_due_date": NO_DUE_DATE}
+            self._parameters["receiver"] = self.receiver.pk
+
+    def replace(self, role: TaskRole) -> None:
+        """State that those in `named`, and nobody else, hold a granted role."""
+        self._leaving = work_items.REPLACED
+        self._ctes += work_items.ADDED
+        self._parameters |= {
+            "role": permission_ids()[role],
+            "new_users": [one.pk for one in self.named if isinstance(one, User)],
+            "new_groups": [one.pk for one in self.named if isinstance(one, Group)],
+        }
+
+    def add(self, table: str, **values: Any) -> None:
+        """State that each task gets a row in a table of its own, with the same values."""
+        names = ", ".join(values)
+        self._ctes.append(f"""
+    added_row as (
+        insert into {table} (task_id, at, {names})
+        select i.id, %(at)s::timestamptz, {", ".join(f"%(row_{name})s" for name in values)}
+        from input i)""")
+        self._parameters |= {f"row_{name}": value for name, value in values.items()}
+
+    def remove(self) -> None:
+        """State that the tasks go, and with them everything but their history."""
+        self._removes = True
 
     def state_after(self, task: LockedTask) -> str:
         """The state in which the change leaves a task."""
         rule = self.operation.rule_for(task.state)
-        return self._target or (rule and rule.target) or task.state
+        target = self._target(task) if callable(self._target) else self._target
+        return target or (rule and rule.target) or task.state
 
     # What the frame does around the body of an action.
 
@@ -160,6 +209,9 @@ class Run:
         if owner != task.owner_id:
             before["owner"] = task.owner_name
             after["owner"] = None if owner is None else self._name_of(owner)
+        hold = self._columns.get("on_hold", task.on_hold)
+        if hold != task.on_hold:
+            before["on_hold"], after["on_hold"] = task.on_hold, hold
         return events.Entry(
             task.id, task.version + 1, task.head, canonical(before), canonical(after)
         )
@@ -172,13 +224,9 @@ class Run:
 
     def _write(self) -> None:
         """Change and record, in one statement."""
-        allowed = self.allowed
-        self.outcome.refused = {pk: self.refused[pk] for pk in self.ids if pk in self.refused}
-        if self.call.dry_run:
-            self.outcome.done = {task.id: task.version for task in allowed}
-            return
-        self.outcome.done = {task.id: task.version + 1 for task in allowed}
-        if not self.ids or not (allowed or self.call.bulk):
+        allowed = [*self.allowed, *self.along]
+        self._answer_for(allowed)
+        if self.call.dry_run or not self.ids or not (allowed or self.call.bulk):
             return
         at = self.at
         states = [self.state_after(task) for task in allowed]
@@ -190,6 +238,10 @@ class Run:
         columns = dict(self._columns)
         if any((task.state in ENDED) != (self._ends(task)) for task in allowed):
             columns["ended_at"] = at if self._ends(allowed[0]) else None
+        copied = {"priority": "priority", "due_at": "due"}
+        stale = {copy for column, copy in copied.items() if column in columns}
+        if copies != [(is_open(t.state), is_ready(t.state, t.kind, t.on_hold)) for t in allowed]:
+            stale |= {"open", "ready"}
         parameters = {
             **events.parameters(
                 self.operation.event,
@@ -204,6 +256,7 @@ class Run:
             "states": states,
             "opens": [copy[0] for copy in copies],
             "readies": [copy[1] for copy in copies],
+            "no_due_date": NO_DUE_DATE,
         }
         ctes = [
             events.input_cte(
@@ -214,20 +267,46 @@ class Run:
                     "ready": "%(readies)s::bool[]",
                 }
             ),
-            update(columns, self._defaults, whole=not self.call.bulk),
+            remove(whole=not self.call.bulk)
+            if self._removes
+            else update(columns, self._defaults, whole=not self.call.bulk),
+            *work_items.deletion(self._leaving),
             *self._ctes,
             events.RECORD,
         ]
-        if copies != [(is_open(t.state), is_ready(t.state, t.kind, t.on_hold)) for t in allowed]:
-            ctes.append(work_items.SYNC)
+        if stale and not self._removes:
+            ctes.append(work_items.sync(sorted(stale), self._leaving))
         if self.call.bulk:
-            self._write_bulk(ctes, parameters)
+            self._write_bulk(ctes, parameters, len(allowed))
         else:
             rows = sql.run(f"with {', '.join(ctes)} select * from changed", parameters)
-            self.outcome.tasks = {task.pk: task for task in map(task_from, rows)}
+            self.outcome.tasks = {
+                task.pk: task for task in map(task_from, rows) if task.pk in self.outcome.done
+            }
+            if self._removes:
+                heads = dict(zip(parameters["task_ids"], parameters["hashes"], strict=True))
+                for pk, task in self.outcome.tasks.items():
+                    # The row is as it was; its last version is that of its last event.
+                    task.version, task.head, task.updated_at = task.version + 1, heads[pk], at
             demand(len(rows), len(allowed))
 
-    def _write_bulk(self, ctes: list[str], parameters: dict[str, Any]) -> None:
+    def _answer_for(self, changed: Sequence[LockedTask]) -> None:
+        """The outcome of the call: each id asked for once, done or refused."""
+        asked = set(self.ids)
+        for task in changed:
+            # A subtask that was asked for and refused has changed with its parent; to those from
+            # whom it is hidden it stays so.
+            if not isinstance(self.refused.get(task.id), errors.TaskNotFound):
+                self.refused.pop(task.id, None)
+        step = 0 if self.call.dry_run else 1
+        self.outcome.refused = {pk: self.refused[pk] for pk in self.ids if pk in self.refused}
+        self.outcome.done = {
+            task.id: task.version + step
+            for task in changed
+            if task.id in asked and task.id not in self.refused
+        }
+
+    def _write_bulk(self, ctes: list[str], parameters: dict[str, Any], changing: int) -> None:
         """The same statement with the record of the bulk call in it.
 
         Raises InvalidArgument, and so undoes everything, when a stored bulk operation has meanwhile
@@ -258,7 +337,7 @@ class Run:
         )
         if not recorded:
             raise errors.InvalidArgument(field="operation", why="it has already been carried out")
-        demand(changed, len(self.outcome.done))
+        demand(changed, changing)
 
     def _ends(self, task: LockedTask) -> bool:
         return self.state_after(task) in ENDED
@@ -273,6 +352,8 @@ def performing(
     to: Reference | None = None,
     from_: Reference | User | None = None,
     role: TaskRole | None = None,
+    named: Sequence[Reference] = (),
+    across: bool = False,
     columns: Sequence[str] = (),
     valid: Callable[[LockedTask], errors.TaskError | None] = lambda task: None,
 ) -> Iterator[Run]:
@@ -280,7 +361,8 @@ def performing(
 
     In this order: found, permitted, names and body of the call (`to`, `from_`,
     `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
-    gives `role`; `columns` are further columns of the tasks for the body to look at.
+    gives `role`, from user to group only where it goes `across`; `named` are others to be found,
+    who are to get work too; `columns` are further columns of the tasks for the body to look at.
 
     Raises CallError for what is wrong with the call, once it is known that the caller may know;
     RuntimeError inside another transaction, since what is answered must be committed.
@@ -291,17 +373,15 @@ def performing(
         try:
             run.giver = from_.find() if isinstance(from_, Reference) else from_
             run.receiver = to.receiver() if to else None
-            _check_pair(run.giver, run.receiver, role)
+            run.named = [reference.receiver() for reference in named]
+            _check_pair(run, role, across)
         except errors.CallError as error:
             problem = error
     with nullcontext() if call.dry_run else transaction.atomic(durable=True):
-        run.found = work_items.lock(
-            ids,
-            call.actor,
+        run.found = _locked(
+            run,
             columns=columns,
             role=role,
-            giver=run.giver,
-            receiver=run.receiver,
             # Whoever may do nothing keeps nobody waiting.
             locking=not call.dry_run and call.may(operation.permission),
         )
@@ -313,18 +393,52 @@ def performing(
         run._write()
 
 
-def _check_pair(
-    giver: User | Group | None, receiver: User | Group | None, role: TaskRole | None
-) -> None:
+def _locked(
+    run: Run, columns: Sequence[str], role: TaskRole | None, *, locking: bool
+) -> dict[UUID, LockedTask]:
+    """The tasks of a run, locked; with all their subtasks where the operation takes those along.
+
+    A subtask may be made while its parent is waited for, since creation holds that lock. Then all
+    locks are given back and taken anew, so that they are always taken in the order of ids.
+    """
+
+    def lock(ids: Sequence[UUID]) -> dict[UUID, LockedTask]:
+        return work_items.lock(
+            ids,
+            run.call.actor,
+            columns=columns,
+            role=role,
+            giver=run.giver,
+            receiver=run.receiver,
+            locking=locking,
+        )
+
+    if not run.operation.subtasks_in:
+        return lock(run.ids)
+    if not locking:
+        return lock(sorted(work_items.family(run.ids)))
+    while True:
+        family = work_items.family(run.ids)
+        before = transaction.savepoint()
+        found = lock(sorted(family))
+        if work_items.family(run.ids) == family:
+            return found
+        transaction.savepoint_rollback(before)
+
+
+def _check_pair(run: Run, role: TaskRole | None, across: bool) -> None:
     """Raise InvalidArgument where giver and receiver do not go together or with the role."""
+    giver, receiver = run.giver, run.receiver
     if giver is not None and receiver is not None:
         if giver == receiver:
             raise errors.InvalidArgument(field="to", why="it is the same as from")
-        if isinstance(giver, User) != isinstance(receiver, User):
+        if isinstance(giver, User) != isinstance(receiver, User) and not across:
             raise errors.InvalidArgument(
                 field="to", why="users hand over to users, and groups to groups"
             )
-    if isinstance(receiver, Group) and (role is None or role in COLUMNS):
+    if isinstance(receiver, Group) and (
+        role is None or role in COLUMNS or run.operation.makes_owner
+    ):
         raise errors.InvalidArgument(field="to", why="only a user can be that")
 
 

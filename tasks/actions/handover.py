@@ -1,4 +1,4 @@
-"""Who is what to a task: transfer, grant and revoke task roles."""
+"""Who is what to a task: nominate, delegate, forward; transfer, grant and revoke task roles."""
 
 from __future__ import annotations
 
@@ -7,15 +7,123 @@ from typing import Any, cast
 from uuid import UUID
 
 from accounts.models import Group, User
-from tasks import errors, people
+from tasks import errors
 from tasks.calls import Call, Outcome
-from tasks.lifecycle import GRANTS, HELD, REVOKES, TRANSFERS, Operation
-from tasks.people import Reference
+from tasks.lifecycle import GRANTS, HELD, OPERATIONS, REVOKES, TRANSFERS, Operation, State
+from tasks.people import Reference, named, tagged
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
 
-from .frame import performing, refuse_ineligible
+from .course import started_by
+from .frame import Run, performing, refuse_ineligible
 from .units import action
+from .work import GIVEN_BACK, refuse_owner
+
+
+@action
+def nominate(ids: Sequence[UUID], *, call: Call, people: Sequence[Reference]) -> Outcome:
+    """Offer waiting tasks to `people` and nobody else; a single user has them at once.
+
+    Raises InvalidArgument where nobody is named.
+    """
+    if not people:
+        raise errors.InvalidArgument(field="people", why="nobody is named")
+    single = people[0] if len(set(people)) == 1 and people[0].kind == "user" else None
+    with performing(
+        OPERATIONS["nominate"], ids, call, to=single, named=() if single else people
+    ) as run:
+        refuse_ineligible(run)
+        if run.receiver is not None:
+            run.named = [run.receiver]
+            run.change(
+                owner_id=run.receiver.pk, claimed_at=run.at, **_nominated(run, started_by(run))
+            )
+        else:
+            run.change(to=State.READY, **_nominated(run, started_by(run)))
+        run.replace(TaskRole.POTENTIAL_OWNER)
+    return run.outcome
+
+
+def _nominated(run: Run, start: dict[str, Any]) -> dict[str, Any]:
+    """What changes in a task that is nominated; the audit names all its potential owners."""
+    starter = start["after"]
+    named = [tagged(one) for one in run.named]
+    return {**start, "after": lambda task: {**starter(task), TaskRole.POTENTIAL_OWNER: named}}
+
+
+@action
+def delegate(ids: Sequence[UUID], *, call: Call, to: Reference) -> Outcome:
+    """Make one user the owner of tasks, and their potential owner too."""
+    with performing(OPERATIONS["delegate"], ids, call, to=to, role=TaskRole.POTENTIAL_OWNER) as run:
+        refuse_owner(run)
+        refuse_ineligible(run)
+        if run.allowed and run.receiver is not None:
+            receiver = tagged(run.receiver)
+            run.move(TaskRole.POTENTIAL_OWNER)
+            run.change(
+                owner_id=run.receiver.pk,
+                claimed_at=run.at,
+                after=lambda task: (
+                    {} if task.extra["receiver_holds"] else {TaskRole.POTENTIAL_OWNER: receiver}
+                ),
+            )
+    return run.outcome
+
+
+@action
+def forward(
+    ids: Sequence[UUID], *, call: Call, to: Reference, from_: Reference | None = None
+) -> Outcome:
+    """Give tasks away: potential ownership goes from `from_`, or the caller, to a user or group.
+
+    Who does not administer a task gives away what is his own: held by himself, or by a group that
+    he is a member of.
+    """
+    if from_ is None and call.actor is None:
+        raise errors.InvalidArgument(field="from", why="the system has nothing of its own to give")
+    with performing(
+        OPERATIONS["forward"],
+        ids,
+        call,
+        to=to,
+        from_=from_ or call.actor,
+        role=TaskRole.POTENTIAL_OWNER,
+        across=True,
+    ) as run:
+        giver, receiver = run.giver, run.receiver
+        if run.allowed and giver is not None and receiver is not None:
+            own = giver == call.actor or (
+                isinstance(giver, Group)
+                and call.actor is not None
+                and giver.pk in call.actor.effective_group_ids()
+            )
+            run.refuse(
+                lambda task: (
+                    None
+                    if own or TaskRole.ADMINISTRATOR in run.held(task)
+                    else errors.NotAuthorized(operation=f"forward {named(giver)}'s part of")
+                )
+            )
+            run.refuse(lambda task: _lacking(task, giver, TaskRole.POTENTIAL_OWNER))
+            run.move(TaskRole.POTENTIAL_OWNER)
+            run.change(
+                **GIVEN_BACK,
+                before=lambda task: {TaskRole.POTENTIAL_OWNER: tagged(giver)},
+                after=lambda task: {
+                    TaskRole.POTENTIAL_OWNER: tagged(receiver),
+                    "merged": task.extra["receiver_holds"],
+                },
+            )
+    return run.outcome
+
+
+def _lacking(task: LockedTask, giver: User | Group, role: TaskRole) -> errors.TaskError | None:
+    """NoSuchWorkItem where the giver does not hold a role himself."""
+    if role in COLUMNS:
+        holds = getattr(task, f"{role}_id") == giver.pk
+    else:
+        holds = task.extra["giver_holds"]
+    return None if holds else errors.NoSuchWorkItem(holder=named(giver), role=role.label)
 
 
 @action
@@ -40,36 +148,23 @@ def transfer(
     ) as run:
         giver, receiver = run.giver, run.receiver
         if run.allowed and giver is not None and receiver is not None:
-            in_column = task_role in COLUMNS
-
-            def has_it(task: LockedTask) -> bool:
-                if in_column:
-                    return bool(getattr(task, f"{task_role}_id") == giver.pk)
-                return bool(task.extra["giver_holds"])
-
-            run.refuse(
-                lambda task: (
-                    None
-                    if has_it(task)
-                    else errors.NoSuchWorkItem(holder=people.named(giver), role=task_role.label)
-                )
-            )
+            run.refuse(lambda task: _lacking(task, giver, task_role))
             refuse_ineligible(run)
             if task_role is TaskRole.OWNER:
                 run.change(owner_id=receiver.pk, claimed_at=run.at)
-            elif in_column:
+            elif task_role in COLUMNS:
                 column: dict[str, Any] = {f"{task_role}_id": receiver.pk}
                 run.change(
-                    before=lambda task: {task_role: people.named(giver)},
-                    after=lambda task: {task_role: people.named(receiver)},
+                    before=lambda task: {task_role: named(giver)},
+                    after=lambda task: {task_role: named(receiver)},
                     **column,
                 )
             else:
                 run.move(task_role)
                 run.change(
-                    before=lambda task: {task_role: people.tagged(giver)},
+                    before=lambda task: {task_role: tagged(giver)},
                     after=lambda task: {
-                        task_role: people.tagged(receiver),
+                        task_role: tagged(receiver),
                         "merged": task.extra["receiver_holds"],
                     },
                 )
@@ -86,7 +181,7 @@ def grant(ids: Sequence[UUID], *, call: Call, role: str, to: Reference) -> Outco
         def judge(task: LockedTask) -> errors.TaskError | None:
             assert receiver is not None  # it was found, or nothing is allowed
             if task.extra["receiver_holds"]:
-                return errors.AlreadyGranted(holder=people.named(receiver), role=task_role.label)
+                return errors.AlreadyGranted(holder=named(receiver), role=task_role.label)
             hit = (
                 task.owner_id == receiver.pk
                 if isinstance(receiver, User)
@@ -94,14 +189,14 @@ def grant(ids: Sequence[UUID], *, call: Call, role: str, to: Reference) -> Outco
             )
             if task_role is TaskRole.EXCLUDED_OWNER and task.state in HELD and hit:
                 return errors.TargetNotEligible(
-                    target=people.named(receiver), why="the present owner would be excluded"
+                    target=named(receiver), why="the present owner would be excluded"
                 )
             return None
 
         run.refuse(judge)
         if run.allowed and receiver is not None:
             run.move(task_role)
-            run.change(after=lambda task: {task_role: people.tagged(receiver)})
+            run.change(after=lambda task: {task_role: tagged(receiver)})
     return run.outcome
 
 
@@ -113,9 +208,9 @@ def revoke(ids: Sequence[UUID], *, call: Call, role: str, from_: Reference) -> O
         giver = run.giver
 
         def judge(task: LockedTask) -> errors.TaskError | None:
-            if not task.extra["giver_holds"]:
-                holder = people.named(cast("User | Group", giver))
-                return errors.NoSuchWorkItem(holder=holder, role=task_role.label)
+            lacking = _lacking(task, cast("User | Group", giver), task_role)
+            if lacking is not None:
+                return lacking
             if task_role is TaskRole.ADMINISTRATOR and task.extra["rows_of_role"] == 1:
                 return errors.LastAdministrator()
             return None
@@ -123,7 +218,7 @@ def revoke(ids: Sequence[UUID], *, call: Call, role: str, from_: Reference) -> O
         run.refuse(judge)
         if run.allowed and giver is not None:
             run.move(task_role)
-            run.change(before=lambda task: {task_role: people.tagged(giver)})
+            run.change(before=lambda task: {task_role: tagged(giver)})
     return run.outcome
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.db import connection
 from django.db.models import Field
 
+from tasks import work_items
 from tasks.models import Task
 
 
@@ -65,11 +66,30 @@ def update(columns: Mapping[str, Any], defaults: Mapping[str, Any], *, whole: bo
     for name in defaults:
         column, column_type = _column(name)
         assignments.append(f"{column} = coalesce(t.{column}, %({name})s::{column_type})")
-    answer = _TASK_COLUMNS if whole else ("id", "priority", "due_at")
     return f"""
     changed as (
         update tasks_task t set {", ".join(assignments)} from input i where t.id = i.id
-        returning {", ".join(f"t.{column}" for column in answer)})"""
+        returning {", ".join(f"t.{column}" for column in _answer(whole))})"""
+
+
+def remove(*, whole: bool) -> str:
+    """The CTE `changed`, which deletes the tasks of `input` and answers with them as they were.
+
+    A tombstone of each keeps its last version and the head of its chain.
+    """
+    return f"""
+    changed as (
+        delete from tasks_task t using input i where t.id = i.id
+        returning {", ".join(f"t.{column}" for column in _answer(whole))}),
+    tombstone as (
+        insert into tasks_tombstone (id, version, head) select id, version, hash from input),
+    comments as (delete from tasks_comment r using input i where r.task_id = i.id),
+    attachments as (delete from tasks_attachment r using input i where r.task_id = i.id),
+    {work_items.ALL_ROWS_GONE}"""
+
+
+def _answer(whole: bool) -> tuple[str, ...]:
+    return _TASK_COLUMNS if whole else ("id", "priority", "due_at")
 
 
 TASK_FIELDS = Task._meta.concrete_fields

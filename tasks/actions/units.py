@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import wraps
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -73,23 +74,37 @@ def action(act: Callable[..., Outcome]) -> Action:
     return ACTIONS[act.__name__]
 
 
-DATA = ("output",)
+DATA = ("input", "output", "fault", "content")
 """Arguments that are task data, so may hold what a task marks secret: the record masks them."""
 
-REFERENCES = ("to", "from_")
-"""The arguments that name an account or group."""
+REFERENCES = ("to", "from_", "people")
+"""The arguments that name accounts or groups."""
 
 
 def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if value is None:
-            continue
+    """Arguments as the record of a bulk call keeps them; those that were not given are left out."""
+
+    def plain(name: str, value: Any) -> Any:
         if name in DATA:
-            kept[name] = MASK
-        else:
-            kept[name] = value.as_json() if isinstance(value, Reference) else value
-    return kept
+            return MASK
+        if isinstance(value, Reference):
+            return value.as_json()
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if isinstance(value, Mapping):
+            return {key: plain(key, inner) for key, inner in value.items()}
+        if name in REFERENCES:
+            return [reference.as_json() for reference in value]
+        return value
+
+    return {name: plain(name, value) for name, value in arguments.items() if value is not None}
+
+
+def _referred(value: Any) -> Reference | list[Reference]:
+    """What `as_json` made of a reference, or of several, as it was."""
+    if isinstance(value, list):
+        return [Reference(**one) for one in value]
+    return Reference(**value)
 
 
 def store(
@@ -134,8 +149,9 @@ def plan(
 
 def _demand_nothing_secret(arguments: Mapping[str, Any]) -> None:
     """Raise InvalidArgument where task data is among the arguments, since no record keeps it."""
+    values = arguments.get("values") or {}
     for name in DATA:
-        if arguments.get(name) is not None:
+        if arguments.get(name) is not None or name in values:
             raise errors.InvalidArgument(field=name, why="task data is not kept for later")
 
 
@@ -150,7 +166,7 @@ def carry_out(stored: BulkOperation, *, call: Call) -> Outcome:
         raise errors.InvalidArgument(field="operation", why="it has already been carried out")
     _demand_nothing_secret(stored.arguments)
     arguments = {
-        name: Reference(**value) if name in REFERENCES else value
+        name: _referred(value) if name in REFERENCES else value
         for name, value in stored.arguments.items()
     }
     rest = stored.ids[stored.processed :]

@@ -1,23 +1,22 @@
-"""What people do with a task they work on: claim, release, assign, complete, finish."""
+"""What people do with a task they work on, from claim to complete, and how they give it back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from accounts.models import User
 from tasks import errors
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import HELD, OPERATIONS, State
 from tasks.masking import masked_data
-from tasks.models import canonical
 from tasks.people import Reference
 from tasks.schemas import mismatches
 from tasks.work_items import LockedTask
 
-from .frame import performing, refuse_ineligible
+from .fields import check_data
+from .frame import Run, performing, refuse_ineligible
 from .units import action
 
 
@@ -30,71 +29,143 @@ def claim(ids: Sequence[UUID], *, call: Call) -> Outcome:
 
 
 @action
-def release(ids: Sequence[UUID], *, call: Call) -> Outcome:
-    """Give held tasks back to their potential owners; drafts and comments stay."""
-    with performing(OPERATIONS["release"], ids, call) as run:
-        run.change(owner_id=None, claimed_at=None)
+def start(ids: Sequence[UUID], *, call: Call) -> Outcome:
+    """Begin the work on tasks; of a ready one the caller becomes the owner in the same step."""
+    with performing(OPERATIONS["start"], ids, call) as run:
+        run.change(defaults={"owner_id": call.user_id, "claimed_at": run.at})
     return run.outcome
 
 
-_RESULT = ("output", "fault", "fault_name", "secret_pointers")
+@action
+def stop(ids: Sequence[UUID], *, call: Call) -> Outcome:
+    """Put work that was begun down again; the owner keeps the task."""
+    with performing(OPERATIONS["stop"], ids, call) as run:
+        run.change()
+    return run.outcome
+
+
+@action
+def release(ids: Sequence[UUID], *, call: Call) -> Outcome:
+    """Give held tasks back to their potential owners; drafts and comments stay."""
+    with performing(OPERATIONS["release"], ids, call) as run:
+        run.change(**GIVEN_BACK)
+    return run.outcome
 
 
 @action
 def cancel_claim(ids: Sequence[UUID], *, call: Call) -> Outcome:
-    """Give held tasks back as IBM does: output and fault are discarded, the audit keeps them."""
+    """Give held tasks back as IBM does: output and fault are discarded, the audit keeps them.
 
-    def snapshot(task: LockedTask) -> dict[str, Any]:
-        data = masked_data(
-            stored_json(task, "secret_pointers"),
-            output=stored_json(task, "output"),
-            fault=stored_json(task, "fault"),
-            fault_name=task.extra["fault_name"],
-        )
-        return {name: value for name, value in data.items() if value not in (None, "")}
-
-    with performing(OPERATIONS["cancel_claim"], ids, call, columns=_RESULT) as run:
-        run.change(
-            owner_id=None,
-            claimed_at=None,
-            output=None,
-            fault=None,
-            fault_name="",
-            before=snapshot,
-            after=lambda task: dict.fromkeys(snapshot(task)),
-        )
+    The task counts as activated anew (spec, 3.2).
+    """
+    with performing(OPERATIONS["cancel_claim"], ids, call, columns=RESULT) as run:
+        run.change(**GIVEN_BACK, activated_at=run.at, **replaced(**NO_RESULT))
     return run.outcome
+
+
+GIVEN_BACK: Mapping[str, Any] = {"owner_id": None, "claimed_at": None}
+"""What changes in a task that nobody holds any more."""
+
+
+NO_RESULT: Mapping[str, Any] = {"output": None, "fault": None, "fault_name": ""}
+RESULT = (*NO_RESULT, "secret_pointers")
+"""The columns that `replaced` has to see."""
+
+
+def replaced(**data: Any) -> dict[str, Any]:
+    """Arguments of `Run.change` that write data of a task; the audit has both values, masked.
+
+    A value stands in the audit only where there was one, or is one now.
+    """
+
+    def shown(task: LockedTask, values: Mapping[str, Any]) -> dict[str, Any]:
+        before = {name: stored(task, name) for name in data}
+        touched = {
+            name: value
+            for name, value in values.items()
+            if before[name] not in (None, "") or data[name] not in (None, "")
+        }
+        return masked_data(stored(task, "secret_pointers"), **touched)
+
+    return {
+        **data,
+        "before": lambda task: shown(task, {name: stored(task, name) for name in data}),
+        "after": lambda task: shown(task, data),
+    }
 
 
 @action
 def assign(ids: Sequence[UUID], *, call: Call, to: Reference) -> Outcome:
     """Give tasks to one user, who becomes their owner."""
     with performing(OPERATIONS["assign"], ids, call, to=to) as run:
-        receiver = cast(User, run.receiver)
-        run.refuse(
-            lambda task: (
-                errors.AlreadyOwner(owner=task.owner_name)
-                if task.state in HELD and task.owner_id == receiver.pk
-                else None
-            )
-        )
+        refuse_owner(run)
         refuse_ineligible(run)
-        if run.allowed:
-            run.change(owner_id=receiver.pk, claimed_at=run.at)
+        if run.allowed and run.receiver is not None:
+            run.change(owner_id=run.receiver.pk, claimed_at=run.at)
+    return run.outcome
+
+
+def refuse_owner(run: Run) -> None:
+    """Refuse the tasks that the receiver holds already."""
+    run.refuse(
+        lambda task: (
+            errors.AlreadyOwner(owner=task.owner_name)
+            if run.receiver and task.state in HELD and task.owner_id == run.receiver.pk
+            else None
+        )
+    )
+
+
+@action
+def save_output(ids: Sequence[UUID], *, call: Call, output: Any) -> Outcome:
+    """Keep a draft of the output; a fault saved before goes (IBM, Task Output Message, PUT)."""
+    return _save("save_output", ids, call, output=output, fault=None, fault_name="")
+
+
+@action
+def save_fault(
+    ids: Sequence[UUID], *, call: Call, fault: Any = None, fault_name: str = ""
+) -> Outcome:
+    """Keep a draft of a fault; an output saved before goes (IBM, Task Fault Message, PUT)."""
+    return _save("save_fault", ids, call, output=None, fault=fault, fault_name=fault_name)
+
+
+def _save(name: str, ids: Sequence[UUID], call: Call, **data: Any) -> Outcome:
+    with performing(
+        OPERATIONS[name], ids, call, columns=RESULT, valid=lambda task: check_data(call, **data)
+    ) as run:
+        run.change(**replaced(**data))
     return run.outcome
 
 
 @action
-def complete(ids: Sequence[UUID], *, call: Call, output: Any = None) -> Outcome:
-    """End held tasks well, with `output` or else the output saved before."""
+def complete(
+    ids: Sequence[UUID], *, call: Call, output: Any = None, fails_with_fault: bool = False
+) -> Outcome:
+    """End held tasks well, with `output` or else the output saved before.
+
+    With `fails_with_fault` a task for which a fault was saved fails instead, unless an output is
+    given (IBM, 3.2).
+    """
+
+    def failing(task: LockedTask) -> bool:
+        return (
+            fails_with_fault
+            and output is None
+            and (stored(task, "fault") is not None or task.extra["fault_name"] != "")
+        )
+
     with performing(
         OPERATIONS["complete"],
         ids,
         call,
         columns=_CHECKED,
-        valid=lambda task: _check_output(task, output, call),
+        valid=lambda task: None if failing(task) else _check_output(task, output, call),
     ) as run:
-        run.change(**_output(output), **_audit_of_output(output))
+        run.change(
+            to=lambda task: State.FAILED if failing(task) else State.COMPLETED,
+            **_output(output),
+        )
     return run.outcome
 
 
@@ -123,24 +194,44 @@ def finish(
             to=FINISH_STATES[finish_state],
             defaults={"owner_id": call.user_id, "claimed_at": run.at},
             **_output(output),
-            **_audit_of_output(output),
         )
     return run.outcome
 
 
-_CHECKED = ("output_schema", "output", "secret_pointers")
+@action
+def fail(ids: Sequence[UUID], *, call: Call, fault: Any = None, fault_name: str = "") -> Outcome:
+    """End held tasks with a fault, or else with the fault saved before."""
+    given: dict[str, Any] = {}
+    if fault is not None or fault_name:
+        given = {"fault": fault, "fault_name": fault_name}
+    with performing(
+        OPERATIONS["fail"],
+        ids,
+        call,
+        columns=RESULT,
+        valid=lambda task: check_data(call, **given),
+    ) as run:
+        run.change(**replaced(**given))
+    return run.outcome
 
-MOST_SHARED_OUTPUT = 64 * 1024
-"""Bytes of output that one bulk call may write to each of its tasks."""
+
+@action
+def skip(ids: Sequence[UUID], *, call: Call) -> Outcome:
+    """End tasks that may be skipped without their work being done."""
+    with performing(OPERATIONS["skip"], ids, call) as run:
+        run.change()
+    return run.outcome
+
+
+_CHECKED = (*RESULT, "output_schema")
 
 
 def _check_output(task: LockedTask, output: Any, call: Call) -> errors.TaskError | None:
-    if output is not None and call.bulk and len(canonical(output)) > MOST_SHARED_OUTPUT:
-        raise errors.InvalidArgument(field="output", why="at most 64 KiB in a bulk call")
-    schema = stored_json(task, "output_schema")
+    check_data(call, output=output)
+    schema = stored(task, "output_schema")
     if schema is None:
         return None
-    value = stored_json(task, "output") if output is None else output
+    value = stored(task, "output") if output is None else output
     found = mismatches(schema, value)
     if not found:
         return None
@@ -150,23 +241,10 @@ def _check_output(task: LockedTask, output: Any, call: Call) -> errors.TaskError
 
 
 def _output(output: Any) -> dict[str, Any]:
-    return {} if output is None else {"output": output}
+    return {} if output is None else replaced(output=output)
 
 
-def _audit_of_output(output: Any) -> dict[str, Any]:
-    if output is None:
-        return {}
-
-    def shown(task: LockedTask, value: Any) -> dict[str, Any]:
-        return masked_data(stored_json(task, "secret_pointers"), output=value)
-
-    return {
-        "before": lambda task: shown(task, stored_json(task, "output")),
-        "after": lambda task: shown(task, output),
-    }
-
-
-def stored_json(task: LockedTask, column: str) -> Any:
-    """A JSON column of a locked task; the driver hands it over as text."""
+def stored(task: LockedTask, column: str) -> Any:
+    """A further column of a locked task; the driver hands JSON over as text."""
     value = task.extra[column]
-    return None if value is None else json.loads(value)
+    return value if value is None or column == "fault_name" else json.loads(value)

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts.models import User
 from tasks.errors import CallError, TaskError
-from tasks.lifecycle import ANY, Kind, Reason, State
+from tasks.lifecycle import ANY, ENDED, Kind, Reason, State
 from tasks.models import Channel, Task
 from tasks.people import Reference
 from tasks.roles import TaskRole
@@ -57,7 +57,7 @@ def shown(error: TaskError) -> tuple[Any, ...]:
 @for_every_case
 def test_it_works_for_who_may_and_all_rows_agree(case: Case, cast: Cast) -> None:
     task = case.task(cast)
-    stored, event = done(case.act, task, call_by(cast.carol), **case.arguments(cast))
+    stored, event = done(case.act, task, call_by(case.actor(cast)), **case.arguments(cast))
     rule = case.operation.rule_for(case.state)
     assert rule is not None
     assert stored.state == (rule.target or case.state)
@@ -94,20 +94,23 @@ def test_gate_1_counts_for_administrators_of_the_task_too(case: Case, cast: Cast
 @for_every_case
 def test_gate_2_without_a_fitting_task_role_it_is_not_permitted(case: Case, cast: Cast) -> None:
     gina = stranger()
-    people = (
-        {TaskRole.STAKEHOLDER: [gina]}
-        if case.role is not TaskRole.STAKEHOLDER
-        else {TaskRole.READER: [gina]}
-    )
-    task = case.task(cast, people_of=people)
+    enough = {role for rule in case.operation.rules for role in rule.roles} | {case.role}
+    useless = [role for role in (TaskRole.STAKEHOLDER, TaskRole.READER) if role not in enough]
+    if not useless:  # retry: whoever sees the task and holds the permission may
+        assert case.name == "retry"
+        return
+    task = case.task(cast, people_of={useless[0]: [gina]})
     error = refusal_of(case.act, task, call_by(gina), **case.arguments(cast))
     assert error.code == "not_authorized"
 
 
 @for_every_case
 def test_an_inactive_account_holds_nothing(case: Case, cast: Cast) -> None:
+    actor = case.actor(cast)
+    if actor is None:  # the system never leaves
+        return
     task = case.task(cast)
-    leaver = deactivate(User.objects.get(username="carol"))
+    leaver = deactivate(User.objects.get(pk=actor.pk))
     error = refusal_of(case.act, task, call_by(leaver), **case.arguments(cast))
     assert error.code == "task_not_found"
 
@@ -124,7 +127,7 @@ def test_who_is_only_excluded_does_not_see_the_task(case: Case, cast: Cast) -> N
 def test_every_other_state_is_refused(case: Case, cast: Cast) -> None:
     for state in other_states(case):
         task = case.task(cast, state)
-        error = refusal_of(case.act, task, call_by(cast.carol), **case.arguments(cast))
+        error = refusal_of(case.act, task, call_by(case.actor(cast)), **case.arguments(cast))
         assert error.code == "invalid_task_state"
         assert error.params["state"] == state
         assert error.version == 1
@@ -139,10 +142,10 @@ def test_on_hold_it_is_refused_or_done_as_the_rule_says(case: Case, cast: Cast) 
             continue
         task = case.task(cast, state, on_hold=True)
         if rule.on_hold:
-            stored, _ = done(case.act, task, call_by(cast.carol), **case.arguments(cast))
-            assert stored.on_hold
+            stored, _ = done(case.act, task, call_by(case.actor(cast)), **case.arguments(cast))
+            assert stored.on_hold == (case.name != "resume" and stored.state not in ENDED)
         else:
-            error = refusal_of(case.act, task, call_by(cast.carol), **case.arguments(cast))
+            error = refusal_of(case.act, task, call_by(case.actor(cast)), **case.arguments(cast))
             assert error.code == "task_suspended"
 
 
@@ -152,30 +155,30 @@ def test_another_kind_than_manual_is_refused_where_people_work(case: Case, cast:
     for state in states:
         task = case.task(cast, state, kind=Kind.AUTOMATIC)
         if case.operation.manual_only:
-            error = refusal_of(case.act, task, call_by(cast.carol), **case.arguments(cast))
+            error = refusal_of(case.act, task, call_by(case.actor(cast)), **case.arguments(cast))
             assert error.code == "wrong_kind"
             assert error.params["kind"] == "automatic"
         else:
-            done(case.act, task, call_by(cast.carol), **case.arguments(cast))
+            done(case.act, task, call_by(case.actor(cast)), **case.arguments(cast))
 
 
 @for_every_case
 def test_a_version_that_is_not_the_present_one_is_refused(case: Case, cast: Cast) -> None:
     task = case.task(cast)
     for version in (0, 2):
-        call = call_by(cast.carol, versions={task.pk: version})
+        call = call_by(case.actor(cast), versions={task.pk: version})
         error = refusal_of(case.act, task, call, **case.arguments(cast))
         assert error.code == "stale_task"
         assert error.params == {"expected": version}
         assert error.version == 1
-    done(case.act, task, call_by(cast.carol, versions={task.pk: 1}), **case.arguments(cast))
+    done(case.act, task, call_by(case.actor(cast), versions={task.pk: 1}), **case.arguments(cast))
 
 
 @for_every_case
 def test_a_dry_run_answers_the_same_and_writes_nothing(case: Case, cast: Cast) -> None:
     task = case.task(cast)
     with nothing_changes():
-        call = call_by(cast.carol, dry_run=True)
+        call = call_by(case.actor(cast), dry_run=True)
         outcome = case.act([task.pk], call=call, **case.arguments(cast))
     assert outcome.done == {task.pk: 1}
     assert not outcome.refused
@@ -186,14 +189,14 @@ def test_a_dry_run_answers_the_same_and_writes_nothing(case: Case, cast: Cast) -
 @for_every_case
 def test_a_reason_is_demanded_where_the_book_says_so(case: Case, cast: Cast) -> None:
     """And never of the dialects, which cannot carry one."""
-    demanding = case.operation.reason is Reason.UNLESS_OWNER
+    demanding = case.operation.reason is not Reason.OPTIONAL
     for channel in (Channel.NATIVE, Channel.ADMIN, Channel.COMMAND) if demanding else ():
         for reason in (None, ""):
-            call = call_by(cast.carol, channel, reason=reason)
+            call = call_by(case.actor(cast), channel, reason=reason)
             error = refusal_of(case.act, case.task(cast), call, **case.arguments(cast))
             assert error.code == "reason_required"
     for channel in (Channel.ITENTIAL, Channel.HTM) if demanding else (Channel.NATIVE,):
-        call = call_by(cast.carol, channel, reason=None)
+        call = call_by(case.actor(cast), channel, reason=None)
         _, event = done(case.act, case.task(cast), call, **case.arguments(cast))
         assert event.reason is None
 
@@ -236,7 +239,7 @@ def test_names_come_before_version_and_state(case: Case, cast: Cast) -> None:
         return
     for state in [case.state, *other_states(case)[:1]]:
         task = case.task(cast, state)
-        call = call_by(cast.carol, versions={task.pk: 9}, reason=None)
+        call = call_by(case.actor(cast), versions={task.pk: 9}, reason=None)
         with nothing_changes(), pytest.raises(CallError) as caught:
             case.act([task.pk], call=call, **broken(case, cast))
         assert caught.value.code == "unknown_user"
@@ -246,14 +249,14 @@ def test_names_come_before_version_and_state(case: Case, cast: Cast) -> None:
 def test_version_comes_before_state(case: Case, cast: Cast) -> None:
     for state in [case.state, *other_states(case)[:1]]:
         task = case.task(cast, state)
-        call = call_by(cast.carol, versions={task.pk: 9}, reason=None)
+        call = call_by(case.actor(cast), versions={task.pk: 9}, reason=None)
         assert refusal_of(case.act, task, call, **case.arguments(cast)).code == "stale_task"
 
 
 @for_every_case
 def test_state_comes_before_a_missing_reason(case: Case, cast: Cast) -> None:
     for state in other_states(case)[:1]:
-        call = call_by(cast.carol, reason=None)
+        call = call_by(case.actor(cast), reason=None)
         error = refusal_of(case.act, case.task(cast, state), call, **case.arguments(cast))
         assert error.code == "invalid_task_state"
 
@@ -263,7 +266,10 @@ def test_who_may_not_do_it_at_all_cannot_probe_names(case: Case, cast: Cast) -> 
     """An unknown and a known name are answered alike, in bulk as well."""
     task = case.task(cast)
     answers = []
-    for arguments in (case.arguments(cast), broken(case, cast) if named(case) else {}):
+    for arguments in (
+        case.arguments(cast),
+        broken(case, cast) if named(case) else case.arguments(cast),
+    ):
         before = everything()
         outcome = case.act([task.pk], call=call_by(cast.erin, bulk=True), **arguments)
         answers.append({pk: shown(error) for pk, error in outcome.refused.items()})

@@ -100,11 +100,13 @@ def test_cancelling_a_claim_discards_the_result_and_the_audit_keeps_it(cast: Cas
     task = held_by(cast, cast.bob, input={"router": "r1"}, **DRAFT)
     stored, event = done(cancel_claim, task, call_by(cast.bob, Channel.HTM, reason=None))
     assert (stored.state, stored.owner_id, stored.claimed_at) == ("ready", None, None)
+    assert stored.activated_at == event.at
     assert (stored.output, stored.fault, stored.fault_name) == (None, None, "")
     assert stored.input == {"router": "r1"}
     assert event.event == "claim_cancelled"
     assert event.before == {"state": "reserved", "owner": "bob", **DRAFT}
-    assert event.after == {"state": "ready", "owner": None, **dict.fromkeys(DRAFT)}
+    discarded = {"output": None, "fault": None, "fault_name": ""}
+    assert event.after == {"state": "ready", "owner": None, **discarded}
 
 
 def test_cancelling_without_a_result_records_none(cast: Cast) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks import lifecycle
 from tasks.actions import ACTIONS
-from tasks.lifecycle import GRANTS, OPERATIONS, REVOKES, TRANSFERS, Operation
+from tasks.lifecycle import GRANTS, OPERATIONS, REVOKES, TRANSFERS, UPDATES, Operation, Reason
 from tasks.roles import TaskRole
 
 from . import rule_book
@@ -64,14 +64,17 @@ class Page:
     manual_only: bool = False
     hold_flag: bool = False
     already_ours: bool = False
-    reason: bool = False
+    reason: str = "-"
+    system_only: bool = False
+    ends_hold: bool = False
+    skippable_only: bool = False
     receivers: dict[str, set[str] | None] = field(default_factory=dict)
 
     def outcome(self, state: str, held: set[str], on_hold: bool, granted: set[str]) -> str:
         """The code of the refusal, or the state a task of kind manual comes to be in."""
         if not held - {"excluded_owner"}:
             return "task_not_found"
-        if self.permission not in granted:
+        if self.system_only or self.permission not in granted:
             return "not_authorized"
         if "excluded_owner" in held and self.excluded == "never":
             return "not_authorized"
@@ -95,6 +98,8 @@ class Page:
         (line,) = here
         if not may(line):
             return "not_authorized"
+        if self.ends_hold and not on_hold:
+            return "not_suspended"
         if on_hold and not usable & line.on_hold:
             return "task_suspended"
         return line.target or state
@@ -108,6 +113,22 @@ def receivers_in(lines: list[dict[str, str]]) -> dict[str, set[str] | None]:
     }
 
 
+RECEIVERS: dict[str, dict[str, set[str] | None]] = {
+    "assign": receivers_in(rows(rule_book.ASSIGNMENTS)),
+    "delegate": {ROLES[role]: None for role in ("PO", "OW", "AD")},
+    "nominate": {ROLES["AD"]: None},
+}
+
+
+def property_pages() -> Iterator[tuple[str, Page]]:
+    for row in rows(rule_book.PROPERTIES):
+        by = roles_in(row["by"])
+        yield (
+            row["property"],
+            Page("tasks.change_task", "updated", [Line(states_in(row["from"]), None, by, by)]),
+        )
+
+
 def operation_pages() -> Iterator[tuple[str, Page]]:
     for row in rows(rule_book.OPERATIONS):
         lines = []
@@ -115,19 +136,21 @@ def operation_pages() -> Iterator[tuple[str, Page]]:
             if rule["operation"] != row["operation"]:
                 continue
             conditional = dict(word.split("+") for word in rule["roles"].split() if "+" in word)
+            ends_hold = rule["on hold too"] == "only then"
+            by_system = rule["roles"] == "system"
             lines.append(
                 Line(
                     states_in(rule["from"]),
-                    rule["to"],
-                    roles_in(rule["roles"]),
-                    roles_in(rule["on hold too"]),
+                    None if rule["to"] == "same" else rule["to"],
+                    roles_in("AD" if by_system else rule["roles"]),
+                    roles_in(rule["roles" if ends_hold else "on hold too"]),
                     {ROLES[role]: f"tasks.{name}" for role, name in conditional.items()},
                 )
             )
         yield (
             row["operation"],
             Page(
-                permission=f"tasks.{row['permission']}",
+                permission="" if row["permission"] == "-" else f"tasks.{row['permission']}",
                 event=row["event"],
                 lines=lines,
                 excluded=row["excluded"],
@@ -138,10 +161,19 @@ def operation_pages() -> Iterator[tuple[str, Page]]:
                     if rule["operation"] == row["operation"]
                 ),
                 already_ours=row["already ours"] == "says so",
-                reason=row["reason"] == "unless owner's",
-                receivers=receivers_in(rows(rule_book.ASSIGNMENTS))
-                if row["operation"] == "assign"
-                else {},
+                reason=row["reason"],
+                system_only=any(
+                    rule["roles"] == "system"
+                    for rule in rows(rule_book.RULES)
+                    if rule["operation"] == row["operation"]
+                ),
+                ends_hold=any(
+                    rule["on hold too"] == "only then"
+                    for rule in rows(rule_book.RULES)
+                    if rule["operation"] == row["operation"]
+                ),
+                skippable_only=row["operation"] in rule_book.SKIPPABLE_ONLY,
+                receivers=RECEIVERS.get(row["operation"], {}),
             ),
         )
 
@@ -182,12 +214,14 @@ BOOK: dict[str, dict[str, Page]] = {
     "transfer": dict(transfer_pages()),
     "grant": dict(work_item_pages("granted")),
     "revoke": dict(work_item_pages("revoked")),
+    "update": dict(property_pages()),
 }
 CODE: dict[str, dict[str, Operation]] = {
     "": dict(OPERATIONS),
     "transfer": {str(role): row for role, row in TRANSFERS.items()},
     "grant": {str(role): row for role, row in GRANTS.items()},
     "revoke": {str(role): row for role, row in REVOKES.items()},
+    "update": dict(UPDATES),
 }
 ENTRIES = [(table, name) for table, pages in BOOK.items() for name in pages]
 
@@ -213,6 +247,7 @@ class Something:
     owner_id: int | None = None
     owner_name: str | None = None
     claim_while_on_hold: bool = False
+    skippable: bool = True
 
 
 def answer(
@@ -269,7 +304,11 @@ def test_permission_event_and_conditions_are_the_books(table: str, name: str) ->
     assert operation.repeatable == page.already_ours
     assert operation.is_work == (page.excluded == "never")
     assert operation.open_to_excluded == (page.excluded == "as others")
-    assert (operation.reason is lifecycle.Reason.UNLESS_OWNER) == page.reason
+    assert operation.system_only == page.system_only
+    assert operation.ends_hold == page.ends_hold
+    assert operation.skippable_only == page.skippable_only
+    reasons = {"-": Reason.OPTIONAL, "unless owner's": Reason.UNLESS_OWNER, "yes": Reason.ALWAYS}
+    assert operation.reason is reasons[page.reason]
     receivers = {
         str(role): None if demand is None else {str(one) for one in demand}
         for role, demand in operation.receivers.items()
@@ -283,7 +322,12 @@ def test_the_code_has_no_operation_more_and_none_less() -> None:
     }
     assert {str(state) for state in lifecycle.State} == set(STATES)
     assert {str(role) for role in TaskRole} == set(ROLES.values())
-    assert set(ACTIONS) == {*OPERATIONS, "transfer", "grant", "revoke"}
+    assert set(ACTIONS) == {*OPERATIONS, "transfer", "grant", "revoke", "update"}
+    assert {
+        name: {str(state) for state in operation.subtasks_in}
+        for name, operation in OPERATIONS.items()
+        if operation.subtasks_in
+    } == {row["operation"]: states_in(row["subtasks in"]) for row in rows(rule_book.WITH_SUBTASKS)}
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES)
@@ -296,7 +340,12 @@ def test_one_state_has_one_rule_at_most(table: str, name: str) -> None:
 
 def test_who_receives_ownership_must_not_be_excluded_and_only_he() -> None:
     makers = {(table, name) for table, name in ENTRIES if CODE[table][name].makes_owner}
-    assert makers == {("", "assign"), ("transfer", "owner")}
+    assert makers == {
+        ("", "assign"),
+        ("", "delegate"),
+        ("", "nominate"),
+        ("transfer", "owner"),
+    }
 
 
 def test_originators_may_hand_over_to_whoever_may_create() -> None:
@@ -312,7 +361,7 @@ def test_originators_may_hand_over_to_whoever_may_create() -> None:
 def test_only_manual_tasks_are_worked_by_people(kind: str) -> None:
     for table, name in ENTRIES:
         page, operation = BOOK[table][name], CODE[table][name]
-        everything = Somebody(frozenset({page.permission}))
+        everything = Somebody(frozenset({page.permission}), None if page.system_only else 7)
         state = min(page.lines[0].sources)
         held = frozenset({TaskRole(min(page.lines[0].roles))})
         refusal = operation.refusal(Something(state, kind=kind), held, everything)

@@ -1,0 +1,44 @@
+"""The rule book as data: which operation leads from which state to which, and by whom.
+
+`table` is the book itself, `rules` how its lines are asked, `states` the words they use.
+"""
+
+from .rules import NOBODY, Asker, Operation, Reason, Rule, Standing
+from .states import ACTIVE, ANY, ENDED, HELD, LABELS, OPEN, Kind, State
+from .table import (
+    GRANTS,
+    OPERATIONS,
+    REVOKES,
+    ROWS,
+    TRANSFERS,
+    UPDATES,
+    permission_for,
+    rows_of,
+    update_of,
+)
+
+__all__ = [
+    "ACTIVE",
+    "ANY",
+    "ENDED",
+    "GRANTS",
+    "HELD",
+    "LABELS",
+    "NOBODY",
+    "OPEN",
+    "OPERATIONS",
+    "REVOKES",
+    "ROWS",
+    "TRANSFERS",
+    "UPDATES",
+    "Asker",
+    "Kind",
+    "Operation",
+    "Reason",
+    "Rule",
+    "Standing",
+    "State",
+    "permission_for",
+    "rows_of",
+    "update_of",
+]
