@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group as DjangoGroup
 from django.db import IntegrityError
@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from . import audit, authentication, explanation
 from .delegation import lacking
 from .forms import GrantingForm, TokenForm, UserAddForm, UserForm
+from .leaving import OpenWork, keeper
 from .models import AccountEvent, Group, GroupNesting, Membership, Role, Token, User
 from .pages import ReadOnly, actor_of
 from .roles import SYSTEM, system_roles
@@ -201,7 +202,7 @@ class UserAdmin(PickedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         (
             "Access",
             {
-                "fields": ("is_active", "is_superuser", "roles"),
+                "fields": ("is_active", "open_work", "open_work_to", "is_superuser", "roles"),
                 "description": (
                     "Accounts are not deleted, since the record names them: deactivate one that "
                     "has left. That ends its sessions and tokens at once."
@@ -262,6 +263,44 @@ class UserAdmin(PickedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         """Only a superuser makes superusers."""
         fields = super().get_readonly_fields(request, obj)
         return fields if actor_of(request).is_superuser else (*fields, "is_superuser")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """The form class; fields of its own are no columns, so the page must not ask for them."""
+        fields = kwargs.get("fields") or flatten_fieldsets(self.get_fieldsets(request, obj))
+        kwargs["fields"] = [name for name in fields if not name.startswith("open_work")]
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save the account, and remember what becomes of its work if it leaves."""
+        super().save_model(request, obj, form, change)
+        if change and form.deactivates:
+            choice = form.cleaned_data["open_work"] or OpenWork.KEEP
+            request.leaving = (obj, choice, form.cleaned_data["open_work_to"])  # type: ignore[attr-defined]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """The page; work is settled once the account is inactive, in transactions of its own."""
+        response = super().changeform_view(request, object_id, form_url, extra_context)
+        leaving = getattr(request, "leaving", None)
+        if leaving is not None:
+            user, choice, receiver = leaving
+            said = keeper().settle(
+                user,
+                choice,
+                to=receiver,
+                actor=actor_of(request).username,
+                channel=CHANNEL,
+                request_id=getattr(request, "request_id", ""),
+            )
+            messages.info(request, f"{user} is inactive now. {said}")
+        return response
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
         """Django's page for a new password; that it changed is recorded."""

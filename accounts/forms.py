@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.contrib.auth.forms import (
     AdminUserCreationForm,
     AuthenticationForm,
@@ -19,7 +20,9 @@ from django.db.models import Model
 
 from .authentication import LockedOut, verify
 from .delegation import lacking
-from .models import Group, Role, Token, User
+from .leaving import OpenWork, keeper
+from .models import Group, Membership, Role, Token, User
+from .widgets import Picker
 
 
 class LoginForm(AuthenticationForm):
@@ -78,7 +81,39 @@ class UserAddForm(AdminUserCreationForm):  # type: ignore[type-arg]
 
 
 class UserForm(GrantingForm, UserChangeForm):  # type: ignore[type-arg]
-    """An account's own page."""
+    """An account's own page; whoever deactivates it says what becomes of its open work."""
+
+    open_work = forms.ChoiceField(
+        choices=[("", "Choose when you deactivate the account"), *OpenWork.choices],
+        required=False,
+        help_text="What becomes of the tasks that the account holds.",
+    )
+    open_work_to = forms.ModelChoiceField(
+        User.objects.filter(is_active=True),
+        required=False,
+        label="Hand it over to",
+        widget=Picker(Membership._meta.get_field("user"), admin.site),
+    )
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse to leave open work behind without a word on it."""
+        cleaned = super().clean() or {}
+        if self.instance.pk is None or not self.deactivates:
+            return cleaned
+        choice, receiver = cleaned.get("open_work"), cleaned.get("open_work_to")
+        held = keeper().held(self.instance)
+        if held and not choice:
+            self.add_error("open_work", f"The account holds {held:,} open tasks.")
+        if choice == OpenWork.TRANSFER and receiver is None:
+            self.add_error("open_work_to", "Name somebody, or choose otherwise.")
+        if receiver is not None and receiver == self.instance:
+            self.add_error("open_work_to", "This is the account that leaves.")
+        return cleaned
+
+    @property
+    def deactivates(self) -> bool:
+        """Whether an account that was active will not be."""
+        return bool(self.initial.get("is_active")) and not self.cleaned_data.get("is_active", True)
 
     class Meta:
         model = User

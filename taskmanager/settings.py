@@ -157,6 +157,9 @@ AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
+OPEN_WORK_KEEPER = "tasks.leavers"
+"""The module that says what becomes of an account's open work when it leaves."""
+
 # --- Faces --------------------------------------------------------------------------------------
 NATIVE_BASIC_AUTH = env.bool("NATIVE_BASIC_AUTH", default=False)
 """Whether the native API takes user name and password too, beside tokens and sessions."""

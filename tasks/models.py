@@ -112,6 +112,9 @@ class Task(models.Model):
     activated_at = models.DateTimeField(null=True, help_text="When it became ready.")
     claimed_at = models.DateTimeField(null=True, help_text="Since when the owner has it.")
     ended_at = models.DateTimeField(null=True)
+    unclaimable_since = models.DateTimeField(
+        null=True, help_text="When the clock found that nobody was left who could claim it."
+    )
 
     input = models.JSONField(default=dict, blank=True)
     output = models.JSONField(null=True, blank=True)
@@ -206,6 +209,11 @@ class Task(models.Model):
             ),
             models.Index(
                 fields=["owner"], name="task_worked", condition=Q(state__in=_values(ENDED))
+            ),
+            models.Index(
+                fields=["unclaimable_since"],
+                name="task_unclaimable",
+                condition=Q(unclaimable_since__isnull=False),
             ),
             models.Index(
                 fields=["parent"], name="task_subtasks", condition=Q(parent__isnull=False)

@@ -138,6 +138,39 @@ class TaskQuerySet(QuerySet["Task"]):
             | Q(self._group_rows(user, TaskRole.POTENTIAL_OWNER, lead=True, open=True))
         )
 
+    def unclaimable(self) -> TaskQuerySet:
+        """Ready manual tasks whose potential owners are all inactive, excluded or gone."""
+        potential, excluded = _ids((TaskRole.POTENTIAL_OWNER, TaskRole.EXCLUDED_OWNER))
+        of_user = Q(permission=excluded, user=OuterRef("user"))
+        of_group = Q(
+            permission=excluded,
+            group__in=EffectiveMembership.objects.filter(
+                user=OuterRef(OuterRef("user")), lead=False
+            ).values("group"),
+        )
+
+        def free(task: OuterRef) -> Q:
+            """The account of the row is not excluded from the task."""
+            return ~Q(Exists(self._rows("user").filter(of_user, content_object=task))) & ~Q(
+                Exists(self._rows("group").filter(of_group, content_object=task))
+            )
+
+        users = self._rows("user").filter(
+            free(OuterRef("content_object")),
+            content_object=OuterRef("pk"),
+            permission=potential,
+            user__is_active=True,
+        )
+        members = EffectiveMembership.objects.filter(
+            free(OuterRef(OuterRef("pk"))),
+            lead=False,
+            group__task_roles__content_object=OuterRef("pk"),
+            group__task_roles__permission=potential,
+        )
+        return self.filter(
+            ~Q(Exists(users)), ~Q(Exists(members)), state=State.READY, kind=Kind.MANUAL
+        )
+
     def open(self) -> TaskQuerySet:
         """The tasks that have not ended."""
         return self.filter(state__in=OPEN)

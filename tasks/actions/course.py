@@ -113,6 +113,22 @@ def expire(ids: Sequence[UUID], *, call: Call) -> Outcome:
     return run.outcome
 
 
+@action
+def mark_unclaimable(ids: Sequence[UUID], *, call: Call) -> Outcome:
+    """Record that nobody is left who could claim tasks; for the clock alone."""
+    with performing(OPERATIONS["mark_unclaimable"], ids, call) as run:
+        run.change(unclaimable_since=run.at)
+    return run.outcome
+
+
+@action
+def mark_claimable(ids: Sequence[UUID], *, call: Call) -> Outcome:
+    """Record that tasks have somebody again, or need nobody any more; for the clock alone."""
+    with performing(OPERATIONS["mark_claimable"], ids, call) as run:
+        run.change(unclaimable_since=None)
+    return run.outcome
+
+
 _ENDING = (*RESULT, "expires_at")
 
 

@@ -240,6 +240,20 @@ OPERATIONS: dict[str, Operation] = {
             system_only=True,
         ),
         Operation(
+            "mark_unclaimable",
+            "",
+            "became_unclaimable",
+            (Rule(READY, _roles(AD), on_hold=_roles(AD)),),
+            system_only=True,
+        ),
+        Operation(
+            "mark_claimable",
+            "",
+            "became_claimable",
+            (Rule(ANY, _roles(AD), on_hold=_roles(AD)),),
+            system_only=True,
+        ),
+        Operation(
             "reopen",
             "tasks.reopen_task",
             "reopened",

@@ -132,7 +132,13 @@ _NEW: dict[str, Any] = {
     "input": {"router": 8},
     "output_schema": {"type": "object"},
 }
-_BY = {"expire": None, "reopen": "dave", "remove": "dave"}
+_BY = {
+    "expire": None,
+    "mark_unclaimable": None,
+    "mark_claimable": None,
+    "reopen": "dave",
+    "remove": "dave",
+}
 """Who may, where carol may not: by her system role engineering she does all else."""
 
 

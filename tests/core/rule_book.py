@@ -28,6 +28,8 @@ skip                | skip_task         | skipped                | yes          
 exit                | exit_task         | exited                 | yes            | all    | not by it | -
 raise_error         | raise_error_task  | error_raised           | -              | all    | not by it | -
 expire              | -                 | expired                | -              | all    | not by it | -
+mark_unclaimable    | -                 | became_unclaimable     | -              | all    | not by it | -
+mark_claimable      | -                 | became_claimable       | -              | all    | not by it | -
 reopen              | reopen_task       | reopened               | -              | all    | not by it | -
 retry               | retry_task        | retried                | -              | all    | as others | -
 set_priority        | set_priority_task | priority_set           | -              | all    | not by it | -
@@ -71,6 +73,8 @@ skip                | reserved in_progress                          | obsolete  
 exit                | created ready reserved in_progress            | exited      | OR SR AD                            | OR SR AD
 raise_error         | created ready reserved in_progress            | error       | AD                                  | AD
 expire              | created ready reserved in_progress            | expired     | system                              | AD
+mark_unclaimable    | ready                                         | same        | system                              | AD
+mark_claimable      | any                                           | same        | system                              | AD
 reopen              | completed failed error exited obsolete expired | ready      | OR AD                               | -
 retry               | failed error                                  | ready       | PO OW AD ED RD SH OR PS SR ER       | -
 set_priority        | created ready reserved in_progress            | same        | OW OR PS SR AD                      | OW OR PS SR AD
