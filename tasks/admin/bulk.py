@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from django.http import (
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -31,44 +32,19 @@ from tasks import actions
 from tasks.actions import Call
 from tasks.api.middleware import request_id_of
 from tasks.errors import CallError, TooManyTasks
-from tasks.lifecycle import HELD, OPERATIONS, Reason, permission_for
+from tasks.lifecycle import HELD, OPERATIONS, Reason
 from tasks.models import BulkOperation, Channel
 from tasks.roles import TaskRole
 from tasks.uuid7 import uuid_of
 
 from . import words
-from .forms import BulkForm, ReleaseForm, TransferForm
+from .operations import BULK, BulkAction
 from .preview import TYPED_ABOVE, chosen, foresee, recount, selection
 
 Status = BulkOperation.Status
 
 KEPT = timedelta(days=7)
 """How long what was chosen or planned and never confirmed is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkAction:
-    """An operation that the list offers for many tasks, and the words around it."""
-
-    name: str
-    label: str
-    past: str
-    form: type[BulkForm]
-    also_needs: tuple[str, ...] = ()
-
-    def offered_to(self, user: User) -> bool:
-        """Whether the account has the permissions that the operation and its form need."""
-        needed = (permission_for(self.name), *self.also_needs)
-        return all(user.has_perm(permission) for permission in needed)
-
-
-BULK = {
-    action.name: action
-    for action in (
-        BulkAction("release", "Release", "released", ReleaseForm),
-        BulkAction("transfer", "Hand over", "handed over", TransferForm, ("accounts.view_user",)),
-    )
-}
 
 
 def call_of(request: HttpRequest, **more: Any) -> Call:
@@ -265,7 +241,12 @@ class BulkOperationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                     return HttpResponseRedirect(f"{_url(plan)}?draft={draft.pk}")
         else:
             initial = self._initial(request, action)
-            if not initial and len(summary.owners) == 1 and summary.owners[0][0] != user.pk:
+            if (
+                action.name == "transfer"
+                and not initial
+                and len(summary.owners) == 1
+                and summary.owners[0][0] != user.pk
+            ):
                 initial = {"from_user": summary.owners[0][0]}
             form = action.form(initial=initial, **options)
         return self._render(
@@ -407,10 +388,16 @@ def facts(stored: BulkOperation, user: User) -> list[tuple[str, Any]]:
     arguments = stored.arguments
     if arguments.get("role", TaskRole.OWNER) != TaskRole.OWNER:
         found.append(("Task role", words.role(arguments["role"])))
-    if stored.operation == "transfer" and stored.status != Status.DRAFT:
+    if stored.operation in ("transfer", "forward") and stored.status != Status.DRAFT:
         found.append(("From", words.referred(arguments.get("from_"), user)))
     if "to" in arguments:
         found.append(("To", words.referred(arguments["to"], user)))
+    if "until" in arguments:
+        found.append(("Until", words.moment(parse_datetime(arguments["until"]))))
+    if "priority" in arguments:
+        found.append(("Priority", arguments["priority"]))
+    if "text" in arguments:
+        found.append(("Comment", arguments["text"]))
     if stored.reason:
         found.append(("Reason", stored.reason))
     if stored.status == Status.DONE:
@@ -422,6 +409,8 @@ def facts(stored: BulkOperation, user: User) -> list[tuple[str, Any]]:
 def _wants_reason(draft: BulkOperation, user: User) -> bool:
     """Whether some of the tasks want a reason: the list form of `Operation.wants_reason`."""
     operation = OPERATIONS.get(draft.operation)
-    if operation is None or operation.reason is not Reason.UNLESS_OWNER:
+    if operation is None or operation.reason is Reason.OPTIONAL:
         return False
+    if operation.reason is Reason.ALWAYS:
+        return True
     return chosen(draft, user).filter(state__in=HELD).exclude(owner=user).exists()

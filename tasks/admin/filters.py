@@ -44,6 +44,7 @@ VIEWS = {
     "finished": View("Finished", lambda tasks, user: tasks.filter(state__in=ENDED)),
     ON_HOLD: View("On hold", lambda tasks, user: tasks.filter(on_hold=True)),
     "overdue": View("Overdue", lambda tasks, user: tasks.overdue()),
+    "unclaimable": View("Unclaimable", lambda tasks, user: tasks.unclaimable()),
 }
 
 STATES = [*((state.value, state.label) for state in State), (ON_HOLD, "On hold")]

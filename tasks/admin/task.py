@@ -13,12 +13,14 @@ from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import (
+    FileResponse,
     Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -27,21 +29,18 @@ from django.utils.safestring import SafeString
 from accounts.pages import ReadOnly, actor_of
 from tasks import actions, reading
 from tasks.errors import ReasonRequired, TaskError, TaskNotFound
-from tasks.lifecycle import permission_for
 from tasks.models import AuditEvent, Channel, Task
 from tasks.roles import TaskRole
 from tasks.uuid7 import uuid_of
 
 from . import bulk, words
-from .bulk import BULK, call_of
+from .bulk import call_of
 from .filters import FILTERS, VIEWS, BoundedPaginator, FilterForm, search
+from .operations import BULK
 
 EVENTS_SHOWN = 50
 LONGEST_DATA = 100_000
 """Characters of input or output that the page shows."""
-
-BUTTONS = {"claim": "Claim", "release": "Release", "transfer": "Hand over"}
-PAST = {"claim": "The task is yours.", "release": "The task is released."}
 
 HEAVY = (
     "description",
@@ -109,6 +108,7 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             path("holders/", view(holders), name="tasks_task_holders"),
             path("<str:pk>/change/", view(self.page), name="tasks_task_change"),
             path("<str:pk>/do/<str:name>/", view(self.act), name="tasks_task_do"),
+            path("<str:pk>/files/<int:number>/", view(self.file), name="tasks_task_file"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -214,6 +214,7 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         task = self._find(request, pk)
         read = reading.read(task, user)
         events, older = _events(task, request.GET.get("before", ""))
+        buttons = _buttons(task, request)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -232,7 +233,11 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                 if value
             ],
             "people": _people(task, read),
-            "buttons": _buttons(task, request),
+            "buttons": [button for button in buttons if button.everyday],
+            "more": [button for button in buttons if not button.everyday],
+            "comments": task.comments.order_by("pk"),
+            "attachments": task.attachments.order_by("pk"),
+            "subtasks": self.get_queryset(request).filter(parent=task).order_by("pk"),
             "events": events,
             "older": older,
             "is_part": "before" in request.GET,
@@ -241,14 +246,15 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(request, "admin/tasks/task/page.html", context)
 
     def act(self, request: HttpRequest, pk: str, name: str) -> HttpResponse:
-        """A button: claim and release at once; what has more to tell goes to the bulk page."""
-        if name not in BUTTONS:
+        """A button: what asks nothing is done at once, the rest goes on to the bulk page."""
+        action = BULK.get(name)
+        if action is None:
             raise Http404
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         task = self._find(request, pk)
-        if name not in PAST:
-            if not BULK[name].offered_to(actor_of(request)):
+        if not action.at_once:
+            if not action.offered_to(actor_of(request)):
                 raise PermissionDenied
             return bulk.begin(request, name, [task.pk])
         try:
@@ -260,8 +266,22 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         except TaskError as error:
             messages.error(request, words.reason_of(error))
         else:
-            messages.success(request, PAST[name])
+            messages.success(request, action.at_once)
         return HttpResponseRedirect(reverse("admin:tasks_task_change", args=[task.pk]))
+
+    def file(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
+        """A file that a task carries, to be saved: a browser must not show it as a page of ours."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        attachment = self._find(request, pk).attachments.filter(pk=number).first()
+        if attachment is None:
+            raise Http404
+        return FileResponse(
+            attachment.file.open(),
+            as_attachment=True,
+            filename=attachment.name,
+            content_type="application/octet-stream",
+        )
 
     def _find(self, request: HttpRequest, text: str) -> Task:
         pk = uuid_of(text)
@@ -281,21 +301,24 @@ class Button:
     label: str
     url: str
     why_not: str
+    everyday: bool
 
 
 def _buttons(task: Task, request: HttpRequest) -> list[Button]:
     """The operations that the account's roles grant, with the reason where the task refuses."""
     user = actor_of(request)
     answers = actions.permitted(task, call_of(request))
+    left_out = "suspend" if task.on_hold else "resume"
     return [
         Button(
-            name,
-            label,
-            reverse("admin:tasks_task_do", args=[task.pk, name]),
-            words.reason_of(error) if (error := answers[name]) else "",
+            action.name,
+            action.label,
+            reverse("admin:tasks_task_do", args=[task.pk, action.name]),
+            words.reason_of(error) if (error := answers[action.name]) else "",
+            action.everyday,
         )
-        for name, label in BUTTONS.items()
-        if (BULK[name].offered_to(user) if name in BULK else user.has_perm(permission_for(name)))
+        for action in BULK.values()
+        if action.offered_to(user) and action.name != left_out
     ]
 
 
