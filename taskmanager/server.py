@@ -16,7 +16,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 20.0
+RELOAD_SECONDS = 8  # how long a new process of the web server may take before the old one goes
 WATCH_SECONDS = 0.2  # how long a child may be dead before it is noticed
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # before a worker that died is started again
 STEADY_SECONDS = 60.0  # a worker that lived so long starts with the shortest pause again
@@ -60,6 +61,7 @@ def web_command(host: str, port: int, workers: int, threads: int) -> list[str]:
         *("--host", host, "--port", str(port)),
         *("--workers", str(workers), "--blocking-threads", str(threads)),
         *("--log-level", "warning", "--respawn-failed-workers"),
+        *("--respawn-interval", str(RELOAD_SECONDS)),
         "taskmanager.wsgi:application",
     ]
 
