@@ -1,6 +1,7 @@
 """The project as a Django app, which gives `manage.py` its own commands, and its admin site."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.contrib import admin
 from django.contrib.admin.apps import SimpleAdminConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -23,6 +24,7 @@ class AdminConfig(SimpleAdminConfig):
     default_site = "taskmanager.admin_site.TaskAdminSite"
 
     def ready(self) -> None:
-        """Register the pages of every app."""
+        """Register the pages of every app; the queue of background jobs is nobody's work."""
         super().ready()
         autodiscover_modules("admin")
+        admin.site.unregister(apps.get_model("procrastinate", "ProcrastinateJob"))

@@ -1,18 +1,30 @@
-"""Runs the web server: in place of `serve`, as a child process of `demo`."""
+"""Runs the web server and the worker beside it: for `serve`, and for `demo`."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 20.0
+RELOAD_SECONDS = 8  # how long a new process of the web server may take before the old one goes
+WATCH_SECONDS = 0.2  # how long a child may be dead before it is noticed
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # before a worker that died is started again
+STEADY_SECONDS = 60.0  # a worker that lived so long starts with the shortest pause again
+MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
+
+_PARENT_DIES = 1  # PR_SET_PDEATHSIG of prctl(2)
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class ServerError(Exception):
@@ -39,7 +51,7 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
     raise ServerError(f"Ports {wanted} to {wanted + 99} are all taken.")
 
 
-def command(host: str, port: int, workers: int, threads: int) -> list[str]:
+def web_command(host: str, port: int, workers: int, threads: int) -> list[str]:
     """The command line of Granian with our WSGI application."""
     return [
         sys.executable,
@@ -49,34 +61,84 @@ def command(host: str, port: int, workers: int, threads: int) -> list[str]:
         *("--host", host, "--port", str(port)),
         *("--workers", str(workers), "--blocking-threads", str(threads)),
         *("--log-level", "warning", "--respawn-failed-workers"),
+        *("--respawn-interval", str(RELOAD_SECONDS)),
         "taskmanager.wsgi:application",
     ]
 
 
-class Server:
-    """A web server on this machine; use it as a context manager to have it ended."""
+class Child:
+    """One process of ours with all it starts; it never outlives us, however we end."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.command = command("127.0.0.1", port, workers=2, threads=4)
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises ServerError when it does not.
+        """Start it in a process group of its own: Ctrl-C reaches us alone, and we end it."""
+        us = os.getpid()
 
-        From then on SIGTERM ends this process as Ctrl-C does, with the server before it.
+        def die_with_us() -> None:
+            _LIBC.prctl(_PARENT_DIES, signal.SIGTERM)
+            if os.getppid() != us:  # we were gone before it asked
+                os._exit(1)
+
+        self.process = subprocess.Popen(  # noqa: S603 (our own command line)
+            self.command, start_new_session=True, preexec_fn=die_with_us
+        )
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code as a shell has it, 128 and the signal that killed it; None while it runs.
+
+        None as well before it was started.
+        """
+        code = self.process.poll() if self.process else None
+        return 128 - code if code is not None and code < 0 else code
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def end(self) -> None:
+        """Wait until it has ended by itself; kill it and all it started when it does not."""
+        if self.process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Server:
+    """The web server, and unless told otherwise the worker; a context manager that ends them."""
+
+    def __init__(self, web: Sequence[str], url: str, *, worker: bool = True) -> None:
+        self.url = url
+        self.web = Child(web)
+        self.worker = Child([sys.executable, str(MANAGE), "worker"]) if worker else None
+        self._started, self._pause = 0.0, SHORTEST_PAUSE / 2
+        self._due: float | None = None  # when a worker that has ended is started again
+        self._renewing = False
+
+    def start(self) -> None:
+        """Start both. From then on SIGTERM ends this process as Ctrl-C does, with them before it.
+
+        SIGHUP lets the web server load the code anew, losing no request, and renews the worker.
         """
         signal.signal(signal.SIGTERM, _leave)
-        # A process group of its own: Ctrl-C reaches us alone, and we end it in order.
-        self.process = subprocess.Popen(  # noqa: S603 (our own command line)
-            self.command, start_new_session=True
-        )
+        signal.signal(signal.SIGHUP, self._renew)
+        self.web.start()
+        self._start_worker()
+
+    def demand_answers(self) -> None:
+        """Wait until the web server answers. Raises ServerError when it does not."""
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
-            if self.process.poll() is not None:
-                raise ServerError(f"The web server ended with code {self.process.returncode}.")
+            if self.web.code is not None:
+                raise ServerError(f"The web server ended with code {self.web.code}.")
             if time.monotonic() > deadline:
-                self.stop()
                 raise ServerError(f"The web server did not answer in {START_SECONDS:.0f} s.")
             time.sleep(0.05)
 
@@ -90,23 +152,54 @@ class Server:
         return True
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
-        assert self.process is not None  # noqa: S101 (start comes first)
-        return self.process.wait()
+        """The web server's exit code, once it has ended; a worker that dies is started again."""
+        while (code := self.web.code) is None:
+            self._revive_worker()
+            time.sleep(WATCH_SECONDS)
+        return code
+
+    def _start_worker(self) -> None:
+        if self.worker is not None:
+            self.worker.start()
+            self._started = time.monotonic()
+            self._due = None
+
+    def _revive_worker(self) -> None:
+        """Start a worker that has ended again, after a pause that is longer each time."""
+        if self.worker is None or self.worker.code is None:
+            return
+        now = time.monotonic()
+        if self._due is None:
+            steady = now - self._started > STEADY_SECONDS
+            self._pause = SHORTEST_PAUSE if steady else min(self._pause * 2, LONGEST_PAUSE)
+            self._due = now if self._renewing else now + self._pause
+            self._renewing = False
+        if now >= self._due:
+            self._start_worker()
+
+    def _renew(self, number: int, frame: object) -> None:
+        self._renewing = True
+        self.web.signal(signal.SIGHUP)
+        if self.worker is not None:
+            self.worker.signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """End it and all its workers; what is under way is finished first."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        """End both, the web server with all its workers; what is under way is finished first."""
+        children = [child for child in (self.web, self.worker) if child is not None]
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # we are leaving already
+        for child in children:
+            child.signal(signal.SIGTERM)
+        for child in children:
+            child.end()
 
     def __enter__(self) -> Self:
-        self.start()
+        """Start; what cannot be started is ended again."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(

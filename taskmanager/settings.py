@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "guardian",
     "axes",
     "csp",
+    "procrastinate.contrib.django",
 ]
 
 MIDDLEWARE = [
@@ -124,6 +125,10 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Background work: procrastinate, its tables in our database ---------------------------------
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
+PROCRASTINATE_IMPORT_PATHS = ["tasks.background"]
 
 # --- Who may come in ----------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -208,5 +213,7 @@ LOGGING = {
         "django": {"handlers": [], "level": "WARNING", "propagate": True},
         "django.request": {"level": "ERROR"},  # a refused call is no fault of the server
         "django.security": {"level": "CRITICAL"},  # nor is a refused host
+        "tasks.background": {"level": "INFO"},  # what the worker did
+        "tasks.seals": {"level": "INFO"},  # so that each seal is kept outside the database too
     },
 }

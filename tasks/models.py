@@ -218,6 +218,14 @@ class Task(models.Model):
             models.Index(
                 fields=["parent"], name="task_subtasks", condition=Q(parent__isnull=False)
             ),
+            models.Index(
+                fields=["expires_at"],
+                name="task_due_to_expire",
+                condition=Q(expires_at__isnull=False, state__in=_values(OPEN)),
+            ),
+            models.Index(
+                fields=["wakeup_at"], name="task_due_to_wake", condition=Q(wakeup_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -473,3 +481,38 @@ class BulkOperation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} of {len(self.ids)} tasks"
+
+
+class AuditSeal(models.Model):
+    """A signed statement of how far each chain of the audit had come; append-only like the audit.
+
+    `task_ids` and `versions` run side by side: the chains that grew since the seal before, each
+    with its last version among the events up to `last_event`. `hash` is an HMAC of the seal, of the
+    hash before it and of the heads of those chains.
+    """
+
+    number = models.PositiveIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    last_event = models.BigIntegerField()
+    task_ids = ArrayField(models.UUIDField())
+    versions = ArrayField(models.PositiveIntegerField())
+    previous_hash = models.BinaryField(max_length=32)
+    hash = models.BinaryField(max_length=32)
+
+    def __str__(self) -> str:
+        return f"seal {self.number}"
+
+
+class WorkerHeartbeat(models.Model):
+    """One row that says when a worker last swept through the tasks."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(id=1), name="worker_heartbeat_is_one_row")
+        ]
+
+    def __str__(self) -> str:
+        return f"swept at {self.at}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -178,6 +179,15 @@ class TaskQuerySet(QuerySet["Task"]):
     def overdue(self) -> TaskQuerySet:
         """The open tasks whose due date has passed."""
         return self.open().filter(due_at__lt=timezone.now())
+
+    def due_to_expire(self, at: datetime) -> TaskQuerySet:
+        """The open tasks, on hold or not, whose time has run out; the longest overdue first."""
+        return self.open().filter(expires_at__lte=at).order_by("expires_at")
+
+    def due_to_wake(self, at: datetime) -> TaskQuerySet:
+        """The tasks on hold whose wake-up time has come and which do not expire instead."""
+        lasting = Q(expires_at=None) | Q(expires_at__gt=at)
+        return self.filter(lasting, wakeup_at__lte=at).order_by("wakeup_at")
 
 
 def is_open(state: str) -> bool:

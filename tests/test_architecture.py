@@ -148,6 +148,11 @@ def test_nothing_but_the_events_writes_audit_and_outbox() -> None:
     assert breaches(sql_on(*tables), {"tasks/events.py"}, *PACKAGES) == {}
 
 
+def test_nothing_but_the_seals_writes_seals() -> None:
+    assert breaches(writes({"AuditSeal"}), set(), *PACKAGES) == {}
+    assert breaches(sql_on("tasks_auditseal"), {"tasks/seals.py"}, *PACKAGES) == {}
+
+
 def mentions(names: set[str]) -> Callable[[ast.AST], Iterator[str]]:
     """A check for names, attributes, imports and SQL that touch role rows."""
 
@@ -276,6 +281,10 @@ def test_the_core_knows_no_http() -> None:
 def test_the_core_knows_no_face() -> None:
     faces = ("tasks.api", "tasks.admin", "tasks.management", "tasks.imports", "taskmanager")
     assert importing(faces, core_sources()) == {}
+
+
+def test_one_module_knows_procrastinate() -> None:
+    assert set(importing(("procrastinate",), sources(*PACKAGES))) == {"tasks/background.py"}
 
 
 def test_accounts_know_nothing_of_tasks() -> None:

@@ -234,7 +234,10 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             ],
             "people": _people(task, read),
             "buttons": [button for button in buttons if button.everyday],
-            "more": [button for button in buttons if not button.everyday],
+            "more": sorted(
+                (button for button in buttons if not button.everyday),
+                key=lambda button: bool(button.why_not),
+            ),
             "comments": task.comments.order_by("pk"),
             "attachments": task.attachments.order_by("pk"),
             "subtasks": self.get_queryset(request).filter(parent=task).order_by("pk"),

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from taskmanager import demo_data
-from taskmanager.server import Server, ServerError, free_port
+from taskmanager.server import Server, ServerError, free_port, web_command
 
 
 class Command(BaseCommand):
@@ -40,6 +40,10 @@ class Command(BaseCommand):
             help="in a throw-away folder: do the main job over HTTP, check every row, and end",
         )
 
+        parser.add_argument(
+            "--no-worker", action="store_true", help="no background work: nothing wakes or expires"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the demo. Raises CommandError when it cannot, or when `--once` finds a fault."""
         if not settings.EMBEDDED:
@@ -53,7 +57,10 @@ class Command(BaseCommand):
             self._prepare(console, options["tasks"])
             connection.close()
             port = free_port(0 if options["once"] else options["port"])
-            with Server(port) as server:
+            web = web_command("127.0.0.1", port, workers=2, threads=4)
+            url = f"http://127.0.0.1:{port}"
+            with Server(web, url, worker=not options["no_worker"]) as server:
+                server.demand_answers()
                 if options["once"]:
                     self._once(console, server.url)
                 else:

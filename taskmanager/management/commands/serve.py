@@ -1,18 +1,17 @@
 """Serve the application: `manage.py serve`."""
 
-import os
+import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.core.management.base import BaseCommand, CommandParser
 
-from taskmanager.server import command
+from taskmanager.management.migrated import demand_migrated
+from taskmanager.server import Server, web_command
 
 
 class Command(BaseCommand):
-    """Granian in the place of this process; Ctrl-C or SIGTERM ends it in order."""
+    """Watches over Granian and the worker; Ctrl-C or SIGTERM ends both in order."""
 
     help = "Serves the application. Put a proxy with TLS in front for anything but a try."
 
@@ -20,27 +19,29 @@ class Command(BaseCommand):
         """Where to listen and with how many processes and threads."""
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8000)
-        parser.add_argument("--workers", type=int, default=2)
-        parser.add_argument("--threads", type=int, default=4, help="for each worker")
+        parser.add_argument("--workers", type=int, default=2, help="processes that answer")
+        parser.add_argument("--threads", type=int, default=4, help="for each of them")
+        parser.add_argument(
+            "--no-worker",
+            action="store_true",
+            help="no background work beside it: `worker` runs elsewhere",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check that the database is migrated, then become the server.
+        """Serve until told to stop, then exit with the code of the web server.
 
-        Raises CommandError when it is not.
+        Raises CommandError while the database is not migrated.
         """
-        try:
-            executor = MigrationExecutor(connection)
-            behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        except OperationalError as error:
-            # Served all the same: every face says 503 until the database is back.
-            self.stderr.write(f"The database cannot be reached now: {error}")
-            behind = []
-        if behind:
-            raise CommandError("The database is not up to date: run `./run migrate` first.")
-        connection.close()
+        demand_migrated(self.stderr)
         host, port = options["host"], options["port"]
         database = "the embedded PostgreSQL" if settings.EMBEDDED else "DATABASE_URL"
         self.stdout.write(f"Serving http://{host}:{port} on {database}; Ctrl-C stops.")
         self.stdout.flush()
-        line = command(host, port, options["workers"], options["threads"])
-        os.execv(line[0], line)  # noqa: S606 (so that signals reach the server itself)
+        web = web_command(host, port, options["workers"], options["threads"])
+        server = Server(web, f"http://{host}:{port}", worker=not options["no_worker"])
+        try:
+            with server:
+                server.wait()
+        except KeyboardInterrupt:  # SIGTERM too; both have ended in order by now
+            pass
+        sys.exit(server.web.code)
