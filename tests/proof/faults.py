@@ -1,7 +1,6 @@
-"""The server with a fault planted in it, to see that the checker finds it.
+"""Faults that a started server can have planted in it, to see that the checker finds them.
 
-A process that is started on `application` of this module has the fault that PROOF_FAULT names, and
-no other process has. What is patched is the core as it stands; it holds no hook for this.
+What is patched is the core as it stands; it holds no hook for this.
 """
 
 from __future__ import annotations
@@ -12,20 +11,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
 
-from taskmanager.wsgi import application
+from accounts.models import User
 from tasks import events, sql, work_items
 from tasks.actions import work
 from tasks.lifecycle import Operation
-
-if TYPE_CHECKING:
-    from accounts.models import User
-
-__all__ = ["application"]
 
 OTHERS_SECONDS = 0.02
 """How long an unlocked claim waits before it writes, so that others come in between."""
@@ -83,5 +77,3 @@ def commit_unwaited() -> None:
 FAULTS: dict[str, Callable[[], None]] = {
     fault.__name__: fault for fault in (unlocked_claim, audit_apart, commit_unwaited)
 }
-
-FAULTS[os.environ["PROOF_FAULT"]]()

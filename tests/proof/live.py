@@ -24,7 +24,6 @@ from taskmanager.server import command, free_port
 from .history import Event, Row
 
 ROOT = Path(__file__).resolve().parents[2]
-APPLICATION = "taskmanager.wsgi:application"
 START_SECONDS = 60.0
 CALL_SECONDS = 40.0
 """More than any time limit of the server's own."""
@@ -38,12 +37,16 @@ def environment(database: str, **more: str) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    database: str, *, application: str = APPLICATION, workers: int = 2, **more: str
+    database: str, *, application: str = "", workers: int = 2, **more: str
 ) -> Iterator[int]:
-    """A server as `serve` starts it; yields its port. `more` goes into its environment."""
+    """A server as `serve` starts it; yields its port.
+
+    `application` runs in place of the project's own; `more` goes into the environment.
+    """
     port = free_port()
     line = command("127.0.0.1", port, workers=workers, threads=8)
-    line[line.index(APPLICATION)] = application
+    if application:
+        line[-1] = application
     process = subprocess.Popen(
         [*line, "--respawn-interval", "0.1"],
         cwd=ROOT,

@@ -40,6 +40,7 @@ READERS: Final = frozenset(CLIENTS) - {"svc-integration"}
 RECEIVERS: Final = ("alice", "bob", "carol")
 GROUPS: Final = ("noc", "field")
 HOT: Final = 4
+PATIENCE: Final = 300
 
 Secrets = Mapping[str, str]
 """The token of each account."""
@@ -59,9 +60,9 @@ def calls(number: int) -> Callable[[list[Call]], None]:
     """For `play`: until so many calls have been made."""
 
     def until(history: list[Call]) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while len(history) < number:
-            assert time.monotonic() < deadline, f"only {len(history)} calls in two minutes"
+            assert time.monotonic() < deadline, f"only {len(history)} calls in {PATIENCE} s"
             time.sleep(0.01)
 
     return until

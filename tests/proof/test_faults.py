@@ -23,14 +23,14 @@ from .live import Evidence, evidence, object_ids, serving, stored, the_database,
 from .load import ADMINISTRATORS, CLIENTS, calls, dice, new_seed, play
 
 Tally = Callable[[str, int], None]
-FAULTS = "tests.proof.faults:application"
+FAULTY = "tests.proof.faulty:application"
 
 
 @contextmanager
 def faulty(fault: str, database: str = "", **more: str) -> Iterator[int]:
     """A server with a fault, on the test database unless another is named; yields its port."""
     database = database or connection.settings_dict["NAME"]
-    with serving(database, application=FAULTS, workers=1, PROOF_FAULT=fault, **more) as port:
+    with serving(database, application=FAULTY, workers=1, PROOF_FAULT=fault, **more) as port:
         yield port
 
 
