@@ -43,4 +43,4 @@ class Command(BaseCommand):
         self.stdout.write(f"Serving http://{host}:{port} on {database}; Ctrl-C stops.")
         self.stdout.flush()
         line = command(host, port, options["workers"], options["threads"])
-        os.execv(line[0], line)  # noqa: S606 (so that signals reach the server itself)
+        os.execvp(line[0], line)  # noqa: S606 (so that signals reach the server itself)
