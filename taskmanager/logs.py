@@ -71,8 +71,10 @@ def configuration(form: str, level: str) -> dict[str, Any]:
             },
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"handlers": ["stderr"], "level": level},
+        # Libraries say at lower levels what is nobody's business: whole addresses, for instance.
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
+            **{package: {"level": level} for package in ("accounts", "tasks", "taskmanager")},
             "django": {"handlers": [], "level": "WARNING", "propagate": True},
             "django.request": {"level": "ERROR"},  # a refused call is no fault of the server
             "django.security": {"level": "CRITICAL"},  # nor is a refused host
