@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -121,8 +122,13 @@ def _complete_and_clean(_: Any, __: str, event: EventDict) -> EventDict:
     return {name: _clean(name, value) for name, value in event.items()}
 
 
+@lru_cache(1000)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
 def _clean(name: str, value: Any, depth: int = 0) -> Any:
-    if _SECRET_NAME.search(name):
+    if _is_secret(name):
         return REDACTED
     if isinstance(value, str):
         text = _SECRET_TEXT.sub(rf"\g<before>{REDACTED}", value)
