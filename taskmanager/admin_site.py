@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import SimpleTemplateResponse, TemplateResponse
@@ -17,9 +18,11 @@ from django.utils import timezone
 from accounts.forms import LoginForm
 from accounts.models import User
 from accounts.site import AccountSite
-from tasks.api import RETRY_SECONDS
+from tasks.api import RETRY_SECONDS, database_in_trouble
 
 View = Callable[..., Any]
+
+logger = logging.getLogger(__name__)
 
 REFUSALS = {
     400: (
@@ -57,7 +60,10 @@ class TaskAdminSite(AccountSite):
         def available(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             try:
                 return gated(request, *args, **kwargs)
-            except (OperationalError, InterfaceError):
+            except Error as error:
+                if not database_in_trouble(error):
+                    raise
+                logger.warning("The database did not answer.", exc_info=error)
                 page = render_to_string("admin/unavailable.html")
                 headers = {"Retry-After": str(RETRY_SECONDS)}
                 return HttpResponse(page, status=503, headers=headers)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import loader
 
-from tasks.api import RETRY_SECONDS
+from tasks.api import RETRY_SECONDS, database_in_trouble
 from tasks.api.middleware import face_of, refuse
 
 
@@ -45,7 +44,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """500; or 503 with Retry-After where the database is what failed."""
-    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
+    if database_in_trouble(sys.exc_info()[1]):
         answer = _answer(
             request, 503, "unavailable", "The database cannot be reached now. Try again shortly."
         )

@@ -52,17 +52,16 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
 
 
 def web_command(host: str, port: int, workers: int, threads: int) -> list[str]:
-    """The command line of Granian with our WSGI application."""
+    """The command line of Granian with our application; `threads` are those of each worker."""
     return [
-        sys.executable,
-        "-m",
-        "granian",
-        *("--interface", "wsgi", "--http", "1", "--no-ws"),
-        *("--host", host, "--port", str(port)),
-        *("--workers", str(workers), "--blocking-threads", str(threads)),
+        *("env", f"WEB_THREADS={threads}"),  # for taskmanager.asgi, whose threads they are
+        *(sys.executable, "-m", "granian"),
+        *("--interface", "asginl", "--http", "1", "--no-ws"),
+        *("--host", host, "--port", str(port), "--workers", str(workers)),
+        *("--http1-header-read-timeout", "15000"),
         *("--log-level", "warning", "--respawn-failed-workers"),
         *("--respawn-interval", str(RELOAD_SECONDS)),
-        "taskmanager.wsgi:application",
+        "taskmanager.asgi:application",
     ]
 
 
@@ -144,7 +143,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            urlopen(Request(f"{self.url}/admin/login/"), timeout=5).close()  # noqa: S310
+            urlopen(Request(f"{self.url}/healthz"), timeout=5).close()  # noqa: S310
         except HTTPError:
             return True
         except (URLError, OSError):

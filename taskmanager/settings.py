@@ -1,9 +1,11 @@
 """All settings, read from the environment."""
 
+import sys
 from pathlib import Path
 
 import environ
 
+from taskmanager import logs
 from taskmanager.postgres import embedded_database
 from taskmanager.secret_keys import key_from
 
@@ -52,6 +54,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "tasks.api.middleware.RequestIdMiddleware",
+    "taskmanager.access_log.AccessLog",
+    "taskmanager.health.HealthMiddleware",
     "tasks.api.middleware.RequestGuard",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -98,6 +102,8 @@ EMBEDDED = not DATABASE_URL
 DB_PREPARE = env.bool("DB_PREPARE", default=True)
 """Prepared statements; switch off behind a pooler that cannot keep them."""
 STATEMENT_TIMEOUT_MS = env.int("STATEMENT_TIMEOUT_MS", default=30_000)
+LOCK_TIMEOUT_MS = env.int("LOCK_TIMEOUT_MS", default=10_000)
+"""How long a statement waits for a row or table that somebody else has locked."""
 
 if EMBEDDED:
     database = embedded_database(
@@ -116,9 +122,10 @@ DATABASES = {
         "OPTIONS": {
             **database.get("OPTIONS", {}),
             "prepare_threshold": 1 if DB_PREPARE else None,
-            "connect_timeout": 3,
+            # Seconds; two is the least that libpq knows. Every answer then comes within three.
+            "connect_timeout": 2,
             "options": (
-                f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=10000 "
+                f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
                 "-c idle_in_transaction_session_timeout=60000"
             ),
         },
@@ -201,19 +208,6 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # --- Logs: to standard error, for whoever runs the server to collect -----------------------------
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {
-        "django": {"handlers": [], "level": "WARNING", "propagate": True},
-        "django.request": {"level": "ERROR"},  # a refused call is no fault of the server
-        "django.security": {"level": "CRITICAL"},  # nor is a refused host
-        "tasks.background": {"level": "INFO"},  # what the worker did
-        "tasks.seals": {"level": "INFO"},  # so that each seal is kept outside the database too
-    },
-}
+LOG_FORMAT = env.str("LOG_FORMAT", default="text" if sys.stderr.isatty() else "json")
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL)

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import parse_header_parameters
 from django.utils.module_loading import import_string
+from structlog.contextvars import bound_contextvars
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 Refuser = Callable[[HttpRequest, int, str, str], HttpResponseBase]
@@ -97,7 +98,9 @@ class RequestIdMiddleware:
         given = request.headers.get("X-Request-ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         request.request_id = request_id  # type: ignore[attr-defined]
-        response = self.get_response(request)
+        # Whatever is logged from here on belongs to this request; threads are used again.
+        with bound_contextvars(request_id=request_id):
+            response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response
 
@@ -118,7 +121,6 @@ class RequestGuard:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        self.body_limits = [(re.compile(pattern), limit) for pattern, limit in BODY_LIMITS]
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Return the view's response, or a refusal that no view has seen."""
@@ -126,17 +128,16 @@ class RequestGuard:
             request.META.get(REFUSAL)
             or _url_refusal(request)
             or _header_refusal(request)
-            or _framing_refusal(request, self.body_limit(request.path_info))
+            or _framing_refusal(request, body_limit(request.path_info))
         )
         response = self.get_response(request) if refusal is None else refuse(request, *refusal)
         _discard_rest_of_body(request)
         return response
 
-    def body_limit(self, path: str) -> int:
-        """Return how many bytes a body sent to `path` may have."""
-        return next(
-            (limit for pattern, limit in self.body_limits if pattern.match(path)), SMALL_BODY
-        )
+
+def body_limit(path: str) -> int:
+    """How many bytes a body sent to `path` may have."""
+    return next((limit for pattern, limit in BODY_LIMITS if re.match(pattern, path)), SMALL_BODY)
 
 
 def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponseBase:
@@ -153,6 +154,13 @@ def face_of(path: str) -> str | None:
     faces: dict[str, str] = getattr(settings, "FACES", {})
     below = [prefix for prefix in faces if _lies_below(path, prefix)]
     return faces[max(below, key=len)] if below else None
+
+
+def face_name(path: str) -> str | None:
+    """What a face is called: "native", "itential", "htm" or "admin"; None for no face's path."""
+    if (dotted := face_of(path)) is not None:
+        return dotted.split(".")[-3]
+    return "admin" if _lies_below(path, "/admin/") else None
 
 
 def _lies_below(path: str, prefix: str) -> bool:

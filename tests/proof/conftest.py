@@ -1,4 +1,4 @@
-"""One started server for all proofs that want it as it is."""
+"""Started servers for the proofs: one to be used as it is, one to be put in trouble."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from .live import serving
+from .troubled import Client, Troubled, troubled
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,18 @@ def port(django_db_setup: None) -> Iterator[int]:
     """The port of a server on the test database."""
     with serving(connection.settings_dict["NAME"]) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Troubled]:
+    """A server and its database, neither of them shared with any other test."""
+    with troubled() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(served: Troubled) -> Iterator[Client]:
+    """Its clients."""
+    client = Client(served)
+    yield client
+    client.http.close()

@@ -3,8 +3,8 @@
 import os
 from importlib import import_module
 
-from taskmanager.server import command
+from taskmanager.server import web_command
 
-module, _, name = command("", 0, workers=0, threads=0)[-1].partition(":")
+module, _, name = web_command("", 0, workers=0, threads=0)[-1].partition(":")
 application = getattr(import_module(module), name)  # which sets Django up
 import_module("tests.proof.faults").FAULTS[os.environ["PROOF_FAULT"]]()

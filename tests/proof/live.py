@@ -19,7 +19,7 @@ from django.db import connection
 
 from accounts.authentication import issue
 from accounts.models import Token, User
-from taskmanager.server import command, free_port
+from taskmanager.server import free_port, web_command
 
 from .history import Event, Row
 
@@ -44,7 +44,7 @@ def serving(
     `application` runs in place of the project's own; `more` goes into the environment.
     """
     port = free_port()
-    line = command("127.0.0.1", port, workers=workers, threads=8)
+    line = web_command("127.0.0.1", port, workers=workers, threads=8)
     if application:
         line[-1] = application
     process = subprocess.Popen(

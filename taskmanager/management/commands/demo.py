@@ -75,7 +75,12 @@ class Command(BaseCommand):
         """
         throw_away = tempfile.mkdtemp(prefix="taskmanager-demo-") if options["once"] else None
         folder = throw_away or options["data"] or settings.DATA_DIR / "demo"
-        environment = {**os.environ, "DEMO": "1", "DATA_DIR": str(Path(folder).resolve())}
+        environment = {
+            "LOG_LEVEL": "WARNING",  # the table of addresses is to stay in sight
+            **os.environ,
+            "DEMO": "1",
+            "DATA_DIR": str(Path(folder).resolve()),
+        }
         if throw_away is None:
             os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
         code = 1

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, JsonResponse
 from rest_framework.exceptions import (
     APIException,
@@ -23,7 +22,7 @@ from rest_framework.views import APIView
 from accounts.authentication import BasicAuthentication, LockedOut, TokenAuthentication
 from accounts.models import User
 from tasks.actions import Call
-from tasks.api import RETRY_SECONDS
+from tasks.api import RETRY_SECONDS, database_in_trouble
 from tasks.api.middleware import LARGE_BODY, request_id_of
 from tasks.api.parsers import BadBody, JSONByDefault, StrictJSONParser
 from tasks.errors import Refusal, TaskError
@@ -125,18 +124,15 @@ class HTMView(APIView):
             status, message = exc.status_code, str(exc.detail)
         elif isinstance(exc, Http404):
             status, message = 404, "There is no such resource."
-        elif isinstance(exc, (OperationalError, InterfaceError)):
-            logger.warning("The database did not answer.", exc_info=exc, extra=self._trace())
+        elif database_in_trouble(exc):
+            logger.warning("The database did not answer.", exc_info=exc)
             status, message = 503, "The database does not answer at the moment; try again."
         else:
-            logger.error("A call failed unexpectedly.", exc_info=exc, extra=self._trace())
+            logger.error("A call failed unexpectedly.", exc_info=exc)
             status, message = 500, "An unexpected problem has occurred; it has been logged."
         # Clients of this interface know lack of rights as 401 (section 1.5).
         status = 401 if status == 403 else status
         return error_object(request, status, NUMBERS.get(status, NUMBERS[400]), message)
-
-    def _trace(self) -> dict[str, str]:
-        return {"request_id": request_id_of(self.request)}
 
 
 class UnknownResource(HTMView):

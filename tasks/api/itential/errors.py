@@ -6,13 +6,12 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework.exceptions import APIException, NotAuthenticated
 
 from accounts.authentication import LockedOut
 from tasks import errors
-from tasks.api import RETRY_SECONDS
+from tasks.api import RETRY_SECONDS, database_in_trouble
 from tasks.errors import Refusal, TaskError
 
 logger = logging.getLogger(__name__)
@@ -86,8 +85,8 @@ def answer_to(exc: Exception, request: HttpRequest) -> HttpResponse:
         if isinstance(exc, LockedOut):
             response["Retry-After"] = str(exc.seconds)
         return response
-    if isinstance(exc, (OperationalError, InterfaceError)):
-        logger.warning("The database did not answer.", exc_info=exc, extra={"request": request})
+    if database_in_trouble(exc):
+        logger.warning("The database did not answer.", exc_info=exc)
         response = envelope("The database does not answer at the moment; try again.", status=503)
         response["Retry-After"] = str(RETRY_SECONDS)
         return response
@@ -95,5 +94,5 @@ def answer_to(exc: Exception, request: HttpRequest) -> HttpResponse:
         return envelope("The body is too large.", status=413)
     if isinstance(exc, SuspiciousOperation):
         return envelope("The request cannot be read.", status=400)
-    logger.error("A call failed unexpectedly.", exc_info=exc, extra={"request": request})
+    logger.error("A call failed unexpectedly.", exc_info=exc)
     return envelope("An unexpected problem has occurred; it has been logged.", status=500)

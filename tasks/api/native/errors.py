@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.core.exceptions import SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.utils.encoding import escape_uri_path
@@ -20,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from tasks import errors
-from tasks.api import RETRY_SECONDS
+from tasks.api import RETRY_SECONDS, database_in_trouble
 from tasks.api.middleware import request_id_of
 from tasks.api.parsers import BadBody
 from tasks.api.strict_json import POINTER_LENGTH
@@ -119,7 +118,6 @@ def handle(exc: Exception, context: dict[str, Any]) -> Response:
             "A call of the native API failed: %s",
             problem.code,
             exc_info=exc,
-            extra={"request_id": request_id_of(request)},
         )
     return Response(problem.document(request), status=problem.status, headers=problem.headers)
 
@@ -151,7 +149,7 @@ def _problem(exc: Exception) -> Problem:
         return Problem(404, "not_found", "There is nothing at this address.")
     if isinstance(exc, (SuspiciousOperation, MultiPartParserError)):
         return Problem(400, "unreadable_body", "The body could not be read.")
-    if isinstance(exc, (OperationalError, InterfaceError)):
+    if database_in_trouble(exc):
         return Problem(
             503,
             "database_unavailable",
