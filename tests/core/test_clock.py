@@ -165,6 +165,7 @@ def locked(task: Task) -> Iterator[None]:
             cursor.execute("select from tasks_task where id = %s for update", [task.pk])
             yield
     finally:
+        other.rollback()  # closing alone would let go of the lock a moment later
         other.close()
 
 
