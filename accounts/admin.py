@@ -20,7 +20,7 @@ from . import audit, authentication, explanation
 from .delegation import lacking
 from .forms import GrantingForm, TokenForm, UserAddForm, UserForm
 from .models import AccountEvent, Group, GroupNesting, Membership, Role, Token, User
-from .pages import ReadOnly, actor_of
+from .pages import Exact, ReadOnly, actor_of
 from .roles import SYSTEM, system_roles
 from .widgets import Picking
 
@@ -32,7 +32,7 @@ MEMBERS_ON_PAGE = 100
 admin.site.unregister(DjangoGroup)
 
 
-class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AuditedAdmin(Exact, admin.ModelAdmin):  # type: ignore[type-arg]
     """Saves, with the change, the event that tells of it; lets nobody manage what exceeds them."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -449,7 +449,7 @@ class RoleAdmin(AuditedAdmin):
 
 
 @admin.register(Token)
-class TokenAdmin(Picking, admin.ModelAdmin):  # type: ignore[type-arg]
+class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
     """Tokens: issued and revoked here, never changed; a secret is shown once."""
 
     form = TokenForm
@@ -527,7 +527,7 @@ class TokenAdmin(Picking, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(AccountEvent)
-class AccountEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class AccountEventAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What happened, newest first; nothing here can be changed."""
 
     list_display = ("at", "event", "subject", "actor", "channel", "address")

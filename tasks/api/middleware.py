@@ -56,6 +56,11 @@ REFUSAL: Final = "tasks.refusal"
 """Keys that `keep_raw` adds to the WSGI environment."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CONTENT_TYPE: Final = re.compile(
+    rf"[^;,\x00-\x1f\x7f]*([ \t]*;[ \t]*({_WORD}=({_WORD}|\"([^\"\\]|\\.)*\"))?)*[ \t]*"
+)
+"""One media type, of whatever form, with parameters as RFC 9110 has them (empty ones too)."""
 _CONTENT_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _PERCENT_RUN: Final = re.compile(rb"(?:%[89A-F][0-9A-F])+")
 _URL_SAFE: Final = "/:@!$&'()*+,;=-._~"
@@ -112,8 +117,8 @@ class RequestGuard:
 
     A refusal is rendered by the face below whose prefix the path lies: the setting FACES maps
     prefixes to dotted paths of a `Refuser`; the longest prefix wins, and a path below none of
-    them is answered in plain text. The dotted paths are imported on use, so that this module
-    knows no face.
+    them is answered by the setting REFUSAL_PAGE, or in plain text without it. The dotted paths
+    are imported on use, so that this module knows no face.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -141,8 +146,8 @@ class RequestGuard:
 
 def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponseBase:
     """Return a refusal in the shape of the face that the request's path belongs to."""
-    face = face_of(request.path_info)
-    if face is None:
+    face = face_of(request.path_info) or getattr(settings, "REFUSAL_PAGE", "")
+    if not face:
         return HttpResponse(message + "\n", status=status, content_type="text/plain; charset=utf-8")
     refuser: Refuser = import_string(face)
     return refuser(request, status, code, message)
@@ -219,11 +224,16 @@ def _header_refusal(request: HttpRequest) -> Refusal | None:
 def _charset_refusal(environ: WSGIEnvironment) -> Refusal | None:
     """Check that the Content-Type names no charset but UTF-8.
 
-    Django would decode forms and even the query string in it, in UTF-7 for instance.
+    Django would decode forms and even the query string in it, in UTF-7 for instance. Two such
+    headers, which a server joins by a comma, or parameters that are cut off are refused too: what
+    one reader takes from them another does not.
     """
+    content_type = environ.get("CONTENT_TYPE", "")
     try:
-        _, parameters = parse_header_parameters(environ.get("CONTENT_TYPE", ""))
+        _, parameters = parse_header_parameters(content_type)
     except ValueError:
+        parameters = None
+    if parameters is None or not _CONTENT_TYPE.fullmatch(content_type):
         return 415, "unsupported_charset", "The Content-Type header cannot be read."
     if parameters.get("charset", "utf-8").lower() not in UTF8_NAMES:
         return 415, "unsupported_charset", "Only UTF-8 is read."

@@ -130,7 +130,7 @@ def test_the_face_with_the_longest_prefix_renders(path: str, key: str) -> None:
 
 
 def test_outside_of_all_faces_a_refusal_is_plain_text() -> None:
-    with override_settings(FACES={"/api/": "no.such.module"}):
+    with override_settings(FACES={"/api/": "no.such.module"}, REFUSAL_PAGE=""):
         response = RequestGuard(view)(RF.get("/apis/%00"))
     assert isinstance(response, HttpResponse)
     assert response.status_code == 400
