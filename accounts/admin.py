@@ -27,6 +27,8 @@ from .widgets import Picking
 CHANNEL = "admin"
 MEMBERS_ON_PAGE = 100
 """A group with more members than these is edited from the accounts' pages."""
+ROWS_IN_FORM = 200
+"""A form may claim to have any number of rows; each costs milliseconds."""
 
 # Django's own group page would edit permissions that nobody reads.
 admin.site.unregister(DjangoGroup)
@@ -113,9 +115,11 @@ class RelationInline(Picking, admin.TabularInline):  # type: ignore[type-arg]
 
     form = GrantingForm
     extra = 0
+    max_num = ROWS_IN_FORM
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """The formset class, made for this request, with the actor its forms judge by."""
+        kwargs["absolute_max"] = ROWS_IN_FORM
         formset: Any = super().get_formset(request, obj, **kwargs)
         formset.form.actor = request.user
         return formset

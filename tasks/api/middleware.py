@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -72,11 +72,15 @@ def keep_raw(application: WSGIApplication) -> WSGIApplication:
     Building its request, outside of all middleware, Django rewrites a path that is not UTF-8,
     and fails on a charset that it cannot decode with, as it does on too many parameters once a
     charset is named. The path is copied before that; the refusal of the others is decided here,
-    their Content-Type is taken out of the way, and the guard renders it.
+    their Content-Type is taken out of the way, and the guard renders it. A body that breaks off
+    is an error where it is read: what has come of it may be valid and mean another thing.
     """
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[RAW_PATH] = environ.get("PATH_INFO", "")
+        declared = environ.get("CONTENT_LENGTH") or ""
+        if _CONTENT_LENGTH.fullmatch(declared):
+            environ["wsgi.input"] = WholeBody(environ["wsgi.input"], int(declared))
         # Without parameters there is no charset, and Django does nothing that could fail.
         if ";" in environ.get("CONTENT_TYPE", ""):
             refusal = _charset_refusal(environ) or _parameters_refusal(environ)
@@ -86,6 +90,31 @@ def keep_raw(application: WSGIApplication) -> WSGIApplication:
         return application(environ, start_response)
 
     return wrapped
+
+
+class WholeBody:
+    """The stream of a body that raises OSError where it ends before its declared length."""
+
+    def __init__(self, stream: Any, length: int) -> None:
+        self._stream = stream
+        self._left = length
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, all of them without a size."""
+        data: bytes = self._stream.read(size)
+        return self._checked(data, ended=size < 0 or len(data) < size)
+
+    def readline(self, size: int = -1) -> bytes:
+        """The next line, or up to `size` bytes of it."""
+        data: bytes = self._stream.readline(size)
+        ended = not data.endswith(b"\n") and (size < 0 or len(data) < size)
+        return self._checked(data, ended=ended)
+
+    def _checked(self, data: bytes, *, ended: bool) -> bytes:
+        self._left -= len(data)
+        if ended and self._left > 0:
+            raise OSError("The body is shorter than its Content-Length.")
+        return data
 
 
 class RequestIdMiddleware:

@@ -84,20 +84,10 @@ class StrictJSONParser(BaseParser):
             raise BadBody("unreadable_body", "The body could not be read.") from error
         if len(raw) > self.max_bytes:
             raise BodyTooLarge(self.max_bytes)
-        if len(raw) < _declared_length(parser_context):
-            # The sender meant to say more: what has come may be valid and yet mean another thing.
-            raise BadBody("unreadable_body", "The body is shorter than its Content-Length.")
         try:
             return loads(raw, limits=Limits(free=self.free))
         except BadJSON as error:
             raise BadBody.from_bad_json(error) from None
-
-
-def _declared_length(parser_context: Mapping[str, Any] | None) -> int:
-    """How many bytes the request announced; 0 where it announced nothing readable."""
-    request = (parser_context or {}).get("request")
-    declared = "" if request is None else str(request.META.get("CONTENT_LENGTH") or "")
-    return int(declared) if declared.isascii() and declared.isdecimal() else 0
 
 
 class JSONByDefault(DefaultContentNegotiation):

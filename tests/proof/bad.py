@@ -115,7 +115,7 @@ UNREADABLE = {
 def urls_without_end(route: Route, good: Sent) -> Bent:
     """Over 8 KiB, and more parameters than anybody needs."""
     yield "a long query", replace(good, raw_query=good.query_string + b"&q=" + b"x" * 8192)
-    yield "a long path", replace(good, raw_path=good.path.encode() + b"x" * 8192)
+    yield "a long path", replace(good, raw_path=good.path.encode() + b"/" + b"x" * 8192)
     yield "parameters", replace(good, raw_query=b"&a" * (MAX_URL_PARAMETERS + 1))
 
 
@@ -545,17 +545,18 @@ SPELLINGS = (
 def ids_in_the_path(route: Route, good: Sent) -> Bent:
     """Ids of every wrong spelling."""
     for name, spelling in _by_name(SPELLINGS):
-        yield name, replace(good, path=_with_id(good.path, spelling))
+        yield name, replace(good, path=with_id(good.path, spelling))
 
 
 def _by_name(spellings: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return ((ascii(spelling), spelling) for spelling in spellings)
 
 
-def _with_id(path: str, new: str) -> str:
+def with_id(path: str, new: str) -> str:
     """A path with another id in the place of the task's."""
     parts = path.split("/")
-    at = next((n for n, part in enumerate(parts) if _is_id(part)), parts.index("tasks") + 1)
+    whole = (number for number, part in enumerate(parts) if _is_id(part))
+    at = next(whole, None) or parts.index("tasks") + 1
     return "/".join([*parts[:at], new, *parts[at + 1 :]])
 
 
@@ -883,6 +884,8 @@ def pages_and_filters_of_the_admin(route: Route, good: Sent) -> Bent:
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "accounts_token_changelist": ("kind__exact",),
+    "accounts_user_changelist": ("roles__id__exact",),
+    "accounts_group_changelist": ("roles__id__exact",),
 }
 """Filters that a list has, whose odd values find nothing."""
 

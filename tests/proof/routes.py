@@ -671,8 +671,9 @@ def _filling(address: Callable[[World], str], answers: dict[str, str]) -> Maker:
 
     def make(world: World) -> Iterator[tuple[str, Sent]]:
         path = f"/admin/{address(world)}"
+        headers = world.session("root")  # made before, so that it stays
         with undone():
-            page = send(Sent("GET", path, headers=world.session("root")))
+            page = send(Sent("GET", path, headers=headers))
         assert page.status == 200, (path, page.status)
         (form,) = forms_of(HttpResponse(page.content))
         fields = {**form["fields"], **{name: [value] for name, value in answers.items()}}
@@ -680,7 +681,7 @@ def _filling(address: Callable[[World], str], answers: dict[str, str]) -> Maker:
             fields["user"] = [str(world.cast.alice.pk)]
         fields["csrfmiddlewaretoken"] = [CSRF]
         sent = tuple((name, value) for name, values in fields.items() for value in values)
-        yield "root", Sent("POST", path, headers=world.session("root"), form=sent)
+        yield "root", Sent("POST", path, headers=headers, form=sent)
 
     return make
 
