@@ -21,19 +21,21 @@ from .delegation import lacking
 from .forms import GrantingForm, TokenForm, UserAddForm, UserForm
 from .leaving import OpenWork, keeper
 from .models import AccountEvent, Group, GroupNesting, Membership, Role, Token, User
-from .pages import ReadOnly, actor_of
+from .pages import Exact, ReadOnly, actor_of
 from .roles import SYSTEM, system_roles
 from .widgets import Picking
 
 CHANNEL = "admin"
 MEMBERS_ON_PAGE = 100
 """A group with more members than these is edited from the accounts' pages."""
+ROWS_IN_FORM = 200
+"""A form may claim to have any number of rows; each costs milliseconds."""
 
 # Django's own group page would edit permissions that nobody reads.
 admin.site.unregister(DjangoGroup)
 
 
-class AuditedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AuditedAdmin(Exact, admin.ModelAdmin):  # type: ignore[type-arg]
     """Saves, with the change, the event that tells of it; lets nobody manage what exceeds them."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -114,9 +116,11 @@ class RelationInline(Picking, admin.TabularInline):  # type: ignore[type-arg]
 
     form = GrantingForm
     extra = 0
+    max_num = ROWS_IN_FORM
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """The formset class, made for this request, with the actor its forms judge by."""
+        kwargs["absolute_max"] = ROWS_IN_FORM
         formset: Any = super().get_formset(request, obj, **kwargs)
         formset.form.actor = request.user
         return formset
@@ -488,7 +492,7 @@ class RoleAdmin(AuditedAdmin):
 
 
 @admin.register(Token)
-class TokenAdmin(Picking, admin.ModelAdmin):  # type: ignore[type-arg]
+class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
     """Tokens: issued and revoked here, never changed; a secret is shown once."""
 
     form = TokenForm
@@ -566,7 +570,7 @@ class TokenAdmin(Picking, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(AccountEvent)
-class AccountEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class AccountEventAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What happened, newest first; nothing here can be changed."""
 
     list_display = ("at", "event", "subject", "actor", "channel", "address")

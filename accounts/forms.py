@@ -22,6 +22,7 @@ from .authentication import LockedOut, verify
 from .delegation import lacking
 from .leaving import OpenWork, keeper
 from .models import Group, Membership, Role, Token, User
+from .texts import UNSEEN
 from .widgets import Picker
 
 
@@ -52,7 +53,19 @@ class LoginForm(AuthenticationForm):
         return self.cleaned_data
 
 
-class GrantingForm(forms.ModelForm):  # type: ignore[type-arg]
+class Legible(forms.ModelForm):  # type: ignore[type-arg]
+    """A form none of whose texts holds characters that nobody sees; passwords may."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse such texts; each is an error of its field."""
+        cleaned = super().clean()
+        for name, value in list(self.cleaned_data.items()):
+            if "password" not in name and isinstance(value, str) and UNSEEN.search(value):
+                self.add_error(name, "This holds characters that nobody sees.")
+        return cleaned
+
+
+class GrantingForm(Legible):
     """A form that lets nobody give what they lack; the admin sets `actor` on the class it makes."""
 
     actor: User
@@ -71,7 +84,7 @@ class GrantingForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
 
-class UserAddForm(AdminUserCreationForm):  # type: ignore[type-arg]
+class UserAddForm(Legible, AdminUserCreationForm):  # type: ignore[type-arg]
     """A new account: its name, and a password or none."""
 
     class Meta:
@@ -135,7 +148,7 @@ class UserForm(GrantingForm, UserChangeForm):  # type: ignore[type-arg]
         field_classes = {"username": UsernameField}  # noqa: RUF012
 
 
-class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
+class TokenForm(Legible):
     """A new API token."""
 
     actor: User

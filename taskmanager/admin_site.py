@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import Error
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.utils import timezone
@@ -24,6 +24,9 @@ View = Callable[..., Any]
 
 logger = logging.getLogger(__name__)
 
+METHODS = ("GET", "HEAD", "POST")
+"""What browsers use."""
+
 REFUSALS = {
     400: (
         "This cannot be read",
@@ -31,6 +34,7 @@ REFUSALS = {
     ),
     403: ("Not permitted", "Your roles do not permit this; nothing was changed."),
     404: ("Nothing here", "There is nothing here, or nothing that you may see."),
+    405: ("Not like this", "This page is opened or its form is sent; nothing was changed."),
     413: ("Too much", "That is more than one call of yours may take."),
 }
 
@@ -76,8 +80,13 @@ class TaskAdminSite(AccountSite):
         @wraps(view)
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             try:
+                if request.method not in METHODS:
+                    return self._no_method(request, METHODS)
+                _check_form(request)
                 with timezone.override(_zone_of(request.user)):
                     response = view(request, *args, **kwargs)
+                    if isinstance(response, HttpResponseNotAllowed):
+                        return self._no_method(request, response["Allow"].split(", "))
                     # Rendered here, while the time zone holds and the database's errors are caught.
                     if isinstance(response, SimpleTemplateResponse):
                         response.render()
@@ -97,10 +106,17 @@ class TaskAdminSite(AccountSite):
         context = {**self.each_context(request), "title": title, "text": text or words}
         return TemplateResponse(request, "admin/refused.html", context, status=status).render()
 
+    def _no_method(self, request: HttpRequest, allowed: Iterable[str]) -> HttpResponse:
+        page = self.refuse(request, 405)
+        page["Allow"] = ", ".join(allowed)
+        return page
+
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The log-in page; 429 while the account is locked for this network."""
+        if request.method not in METHODS:
+            return self._no_method(request, METHODS)
         response = super().login(request, extra_context)
         form = (getattr(response, "context_data", None) or {}).get("form")
         locked_out = getattr(form, "locked_out", None)
@@ -130,6 +146,16 @@ class TaskAdminSite(AccountSite):
     def get_urls(self) -> list[Any]:
         """Django's, without the way to an object by its type: nothing here has a page elsewhere."""
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+
+
+def _check_form(request: HttpRequest) -> None:
+    """Raise BadRequest for a form that was not UTF-8.
+
+    Django reads it all the same and puts U+FFFD, which nobody types, for what it could not read.
+    """
+    for name, values in request.POST.lists():
+        if any("\ufffd" in text for text in (name, *values)):
+            raise BadRequest("The form is not UTF-8.")
 
 
 def _zone_of(user: Any) -> ZoneInfo:

@@ -172,7 +172,7 @@ def _has_body(environ: WSGIEnvironment) -> bool:
 
 
 async def _read_body(environ: WSGIEnvironment, receive: Receive, body: IO[bytes]) -> None:
-    """Read the body into `body`; one that stops coming becomes a refusal. Raises ClientGone.
+    """Read the body into `body`; one that stops coming, or breaks off, becomes a refusal.
 
     What is over the limit is read, since most clients look for an answer only when they have sent
     everything, and thrown away.
@@ -186,7 +186,10 @@ async def _read_body(environ: WSGIEnvironment, receive: Receive, body: IO[bytes]
             async with asyncio.timeout_at(min(end, loop.time() + PAUSE_SECONDS)):
                 event = await receive()
             if event["type"] == "http.disconnect":
-                raise ClientGone
+                # Its sender may still listen, having closed his half of the connection.
+                body.truncate(0)
+                environ[REFUSAL] = (400, "incomplete_body", "The body broke off.")
+                break
             piece, more = event.get("body", b""), event.get("more_body", False)
             body.write(piece[:room])
             unwanted -= max(0, len(piece) - room)

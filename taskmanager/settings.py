@@ -95,6 +95,8 @@ FACES = {
     ),
 }
 """Which face answers below which path when a request is refused before any view sees it."""
+REFUSAL_PAGE = "taskmanager.errors.page"
+"""What answers elsewhere: a page."""
 
 # --- Database: PostgreSQL, always ---------------------------------------------------------------
 DATABASE_URL = env.str("DATABASE_URL", default="")

@@ -115,11 +115,12 @@ def test_a_body_that_stops_coming_is_refused_and_takes_no_thread(
     assert application.body == b""
 
 
-def test_a_client_that_leaves_within_its_body_is_not_answered() -> None:
+def test_a_body_that_breaks_off_is_refused_and_nothing_of_it_is_seen() -> None:
     application = Application()
     request = scope("POST", b"/api/v1/", LENGTH)
-    assert ask(application, request, piece(b"abc", more=True), {"type": "http.disconnect"}) == []
-    assert application.seen == {}
+    ask(application, request, piece(b"abc", more=True), {"type": "http.disconnect"})
+    assert application.seen[REFUSAL][0] == 400
+    assert application.body == b""
 
 
 def test_what_is_over_the_limit_is_read_and_not_kept() -> None:

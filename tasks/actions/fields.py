@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 
+from accounts.texts import UNSEEN
 from tasks import errors
 from tasks.calls import Call
 from tasks.models import PRIORITIES, Task, canonical
 from tasks.schemas import check_schema
 
 from .statement import TASK_FIELDS
-
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Control codes and marks of direction, which make a name look like another one."""
 
 _TEXTS = {"name", "kind", "short_id", "source", "external_id", "fault_name"}
 """Fields whose form the model describes; the rest is checked here, or made by us."""
@@ -61,7 +58,7 @@ def check_name(field: str, name: str) -> None:
     """Raise InvalidArgument for a name that is empty or holds what nobody sees."""
     if not name.strip():
         raise errors.InvalidArgument(field=field, why="it must not be empty")
-    if _UNSEEN.search(name):
+    if UNSEEN.search(name):
         raise errors.InvalidArgument(field=field, why="it holds characters that nobody sees")
 
 

@@ -27,7 +27,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from accounts.pages import ReadOnly, actor_of
+from accounts.pages import Exact, ReadOnly, actor_of
 from tasks import actions
 from tasks.actions import Call
 from tasks.api.middleware import request_id_of
@@ -123,7 +123,7 @@ def _too_many(request: HttpRequest, error: TooManyTasks) -> HttpResponse:
 
 
 @admin.register(BulkOperation)
-class BulkOperationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """One's own operations on many tasks; the page of each leads it from draft to result."""
 
     list_display = ("what", "started", "tasks", "changed", "refused_count", "standing")

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
@@ -26,7 +25,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.pages import ReadOnly, actor_of
+from accounts.pages import Exact, ReadOnly, actor_of
 from tasks import actions, reading
 from tasks.errors import ReasonRequired, TaskError, TaskNotFound
 from tasks.models import AuditEvent, Channel, Task
@@ -63,7 +62,7 @@ class HoldersView(AutocompleteJsonView):
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class TaskAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Tasks: found here, read here, and changed by operations alone."""
 
     list_display = ("title", "state_chip", "priority", "owner_name", "job_name", "due", "age")
@@ -129,18 +128,6 @@ class TaskAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             for action in BULK.values()
             if action.offered_to(user)
         }
-
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list as the address filters it; an address without meaning is refused."""
-        page = request.GET.get("p", "1")
-        try:
-            found = super().get_changelist_instance(request)
-        except IncorrectLookupParameters:
-            raise BadRequest("The list cannot be filtered like this.") from None
-        # Where there is one page only, Django takes any number for it.
-        if page != str(found.page_num) or not 1 <= found.page_num <= found.paginator.num_pages:
-            raise BadRequest("There is no such page.")
-        return found
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

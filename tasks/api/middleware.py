@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -57,6 +57,11 @@ REFUSAL: Final = "tasks.refusal"
 """Keys that `keep_raw` adds to the WSGI environment."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CONTENT_TYPE: Final = re.compile(
+    rf"[^;,\x00-\x1f\x7f]*([ \t]*;[ \t]*({_WORD}=({_WORD}|\"([^\"\\]|\\.)*\"))?)*[ \t]*"
+)
+"""One media type, of whatever form, with parameters as RFC 9110 has them (empty ones too)."""
 _CONTENT_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _PERCENT_RUN: Final = re.compile(rb"(?:%[89A-F][0-9A-F])+")
 _URL_SAFE: Final = "/:@!$&'()*+,;=-._~"
@@ -68,11 +73,15 @@ def keep_raw(application: WSGIApplication) -> WSGIApplication:
     Building its request, outside of all middleware, Django rewrites a path that is not UTF-8,
     and fails on a charset that it cannot decode with, as it does on too many parameters once a
     charset is named. The path is copied before that; the refusal of the others is decided here,
-    their Content-Type is taken out of the way, and the guard renders it.
+    their Content-Type is taken out of the way, and the guard renders it. A body that breaks off
+    is an error where it is read: what has come of it may be valid and mean another thing.
     """
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[RAW_PATH] = environ.get("PATH_INFO", "")
+        declared = environ.get("CONTENT_LENGTH") or ""
+        if _CONTENT_LENGTH.fullmatch(declared):
+            environ["wsgi.input"] = WholeBody(environ["wsgi.input"], int(declared))
         # Without parameters there is no charset, and Django does nothing that could fail.
         if ";" in environ.get("CONTENT_TYPE", ""):
             refusal = _charset_refusal(environ) or _parameters_refusal(environ)
@@ -82,6 +91,31 @@ def keep_raw(application: WSGIApplication) -> WSGIApplication:
         return application(environ, start_response)
 
     return wrapped
+
+
+class WholeBody:
+    """The stream of a body that raises OSError where it ends before its declared length."""
+
+    def __init__(self, stream: Any, length: int) -> None:
+        self._stream = stream
+        self._left = length
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, all of them without a size."""
+        data: bytes = self._stream.read(size)
+        return self._checked(data, ended=size < 0 or len(data) < size)
+
+    def readline(self, size: int = -1) -> bytes:
+        """The next line, or up to `size` bytes of it."""
+        data: bytes = self._stream.readline(size)
+        ended = not data.endswith(b"\n") and (size < 0 or len(data) < size)
+        return self._checked(data, ended=ended)
+
+    def _checked(self, data: bytes, *, ended: bool) -> bytes:
+        self._left -= len(data)
+        if ended and self._left > 0:
+            raise OSError("The body is shorter than its Content-Length.")
+        return data
 
 
 class RequestIdMiddleware:
@@ -115,8 +149,8 @@ class RequestGuard:
 
     A refusal is rendered by the face below whose prefix the path lies: the setting FACES maps
     prefixes to dotted paths of a `Refuser`; the longest prefix wins, and a path below none of
-    them is answered in plain text. The dotted paths are imported on use, so that this module
-    knows no face.
+    them is answered by the setting REFUSAL_PAGE, or in plain text without it. The dotted paths
+    are imported on use, so that this module knows no face.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -142,8 +176,8 @@ def body_limit(path: str) -> int:
 
 def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponseBase:
     """Return a refusal in the shape of the face that the request's path belongs to."""
-    face = face_of(request.path_info)
-    if face is None:
+    face = face_of(request.path_info) or getattr(settings, "REFUSAL_PAGE", "")
+    if not face:
         return HttpResponse(message + "\n", status=status, content_type="text/plain; charset=utf-8")
     refuser: Refuser = import_string(face)
     return refuser(request, status, code, message)
@@ -227,11 +261,16 @@ def _header_refusal(request: HttpRequest) -> Refusal | None:
 def _charset_refusal(environ: WSGIEnvironment) -> Refusal | None:
     """Check that the Content-Type names no charset but UTF-8.
 
-    Django would decode forms and even the query string in it, in UTF-7 for instance.
+    Django would decode forms and even the query string in it, in UTF-7 for instance. Two such
+    headers, which a server joins by a comma, or parameters that are cut off are refused too: what
+    one reader takes from them another does not.
     """
+    content_type = environ.get("CONTENT_TYPE", "")
     try:
-        _, parameters = parse_header_parameters(environ.get("CONTENT_TYPE", ""))
+        _, parameters = parse_header_parameters(content_type)
     except ValueError:
+        parameters = None
+    if parameters is None or not _CONTENT_TYPE.fullmatch(content_type):
         return 415, "unsupported_charset", "The Content-Type header cannot be read."
     if parameters.get("charset", "utf-8").lower() not in UTF8_NAMES:
         return 415, "unsupported_charset", "Only UTF-8 is read."

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import TooManyFieldsSent
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.test import RequestFactory, override_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from tasks.api.middleware import (
     SMALL_BODY,
     RequestGuard,
     RequestIdMiddleware,
+    WholeBody,
     keep_raw,
 )
 from tasks.api.parsers import BadBody, StrictJSONParser
@@ -130,7 +131,7 @@ def test_the_face_with_the_longest_prefix_renders(path: str, key: str) -> None:
 
 
 def test_outside_of_all_faces_a_refusal_is_plain_text() -> None:
-    with override_settings(FACES={"/api/": "no.such.module"}):
+    with override_settings(FACES={"/api/": "no.such.module"}, REFUSAL_PAGE=""):
         response = RequestGuard(view)(RF.get("/apis/%00"))
     assert isinstance(response, HttpResponse)
     assert response.status_code == 400
@@ -460,3 +461,37 @@ def test_a_body_that_breaks_off_is_refused() -> None:
     with pytest.raises(BadBody) as caught:
         SmallParser().parse(Broken(), "application/json")
     assert (caught.value.status_code, caught.value.code) == (400, "unreadable_body")
+
+
+# --- Content types that are cut off, bodies that break off ---------------------------------------
+
+
+@pytest.mark.parametrize("tail", ["; charset", "; =utf-8", '; a="b', ", text/plain", "; a b=c"])
+def test_a_content_type_with_a_broken_tail_is_refused(tail: str) -> None:
+    request = RF.generic("POST", "/", b"{}", "application/json" + tail)
+    assert answer(request) == (415, "unsupported_charset")
+
+
+@pytest.mark.parametrize("tail", [";;;", " ; ", '; a="b;c"', "; a=b; charset=utf-8"])
+def test_a_content_type_may_have_empty_and_other_parameters(tail: str) -> None:
+    assert answer(RF.generic("POST", "/", b"{}", "application/json" + tail)) == PASSED
+
+
+@pytest.mark.parametrize(("length", "breaks"), [(2, False), (1, False), (3, True), (9, True)])
+def test_a_body_that_breaks_off_is_an_error_where_it_is_read(length: int, breaks: bool) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        return [WSGIRequest(environ).body]
+
+    environ = RF.post("/").environ | {"CONTENT_LENGTH": str(length), "wsgi.input": BytesIO(b"{}")}
+    if breaks:
+        with pytest.raises(UnreadablePostError):
+            keep_raw(application)(environ, None)  # type: ignore[arg-type]
+    else:
+        assert keep_raw(application)(environ, None) == [b"{}"[:length]]  # type: ignore[arg-type]
+
+
+def test_a_line_that_breaks_off_is_an_error_too() -> None:
+    body = WholeBody(BytesIO(b"one\ntw"), 8)
+    assert body.readline() == b"one\n"
+    with pytest.raises(OSError, match="shorter"):
+        body.readline()

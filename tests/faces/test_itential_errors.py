@@ -156,7 +156,7 @@ BAD_JSON = [
     (b"true", "body: an object is expected."),
     (b'{"foo": 1}', "foo: there is no such member."),
     (b'{"_id": 1}', "_id: there is no such member."),
-    (b'{"<b>\\u202e": 1}', "<b>\u202e: there is no such member."),
+    (b'{"<b>\\u202e": 1}', "<b>\ufffd: there is no such member."),
 ]
 
 

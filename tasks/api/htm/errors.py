@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse
 
 from tasks import errors
 from tasks.api.middleware import request_id_of
+from tasks.api.wording import legible
 from tasks.errors import Refusal
 
 
@@ -89,7 +90,7 @@ def error_object(request: HttpRequest, status: int, number: str, message: str) -
     """IBM's error response (section 5.1); its details are the request id, no stack trace."""
     body = {
         "errorNumber": number,
-        "errorMessage": message,
+        "errorMessage": legible(message),
         "programmersDetails": {"requestId": request_id_of(request)},
     }
     return as_json(body, status)

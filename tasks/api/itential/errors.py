@@ -12,6 +12,7 @@ from rest_framework.exceptions import APIException, NotAuthenticated
 from accounts.authentication import LockedOut
 from tasks import errors
 from tasks.api import RETRY_SECONDS, database_in_trouble
+from tasks.api.wording import legible
 from tasks.errors import Refusal, TaskError
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ STATUSES: dict[type[Refusal], int] = {
 
 def envelope(message: str, data: Any = None, *, status: int = 200) -> HttpResponse:
     """The shape of every answer (spec, 1.3); on errors `data` is null."""
+    message = legible(message)
     return JsonResponse(
         {"message": message, "data": data, "metadata": {}},
         status=status,

@@ -23,6 +23,7 @@ from tasks.api import RETRY_SECONDS, database_in_trouble
 from tasks.api.middleware import request_id_of
 from tasks.api.parsers import BadBody
 from tasks.api.strict_json import POINTER_LENGTH
+from tasks.api.wording import legible, legible_within
 from tasks.errors import Refusal, TaskError
 
 logger = logging.getLogger(__name__)
@@ -93,10 +94,10 @@ class Problem:
             "type": f"/problems/{self.code}",
             "title": self.code.replace("_", " ").capitalize(),
             "status": self.status,
-            "detail": self.detail,
+            "detail": legible(self.detail),
             "instance": escape_uri_path(request.path),
             "code": self.code,
-            "errors": self.errors[:MOST_ERRORS],
+            "errors": legible_within(self.errors[:MOST_ERRORS]),
             **self.members,
             "request_id": request_id_of(request),
         }
