@@ -170,6 +170,11 @@ class ExternalIdTaken(CallError):
     message = "There is already a task with external id {external_id} from {source}."
 
 
+class FileTooLarge(CallError):
+    code = "file_too_large"
+    message = "A file may have at most {limit} bytes."
+
+
 class TooManyTasks(CallError):
     code = "too_many_tasks"
     message = "{count} tasks are more than the {limit} that one call of yours may take."

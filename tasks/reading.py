@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from accounts.models import Group, User
 
 from .errors import NotAuthorized, NotPermitted, TaskNotFound
 from .masking import masked_data
-from .models import Task
+from .models import Attachment, Comment, Task
 from .querysets import TaskQuerySet
 from .roles import WORKING, TaskRole
 from .work_items import people_of, roles_of
@@ -55,6 +57,21 @@ def find(pk: UUID, user: User) -> Task:
         raise error
     found: Task = task
     return found
+
+
+def comments(task: Task) -> QuerySet[Comment]:
+    """What was said about a task that `find` has found."""
+    return task.comments.all()
+
+
+def attachments(task: Task) -> QuerySet[Attachment]:
+    """The files kept with a task that `find` has found."""
+    return task.attachments.all()
+
+
+def subtasks(task: Task, user: User) -> TaskQuerySet:
+    """The subtasks of a task that `find` has found, as far as the account sees them."""
+    return visible(user).filter(parent=task)
 
 
 def visible(user: User) -> TaskQuerySet:

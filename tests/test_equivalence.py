@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -18,10 +19,12 @@ from taskmanager.forms_over_http import Browser
 from taskmanager.wsgi import application
 from tasks import actions
 from tasks.api.htm.ids import tkiid
-from tasks.models import AuditEvent, BulkOperation, Channel, OutboxEvent, Task
+from tasks.models import AuditEvent, BulkOperation, Channel, OutboxEvent, Task, Tombstone
 from tasks.work_items import people_of
 
 from .conftest import Cast
+from .core.cases import CASES, Case
+from .faces.native_client import body_of
 from .factories import call_by, make_tasks, reference
 
 URL = "http://localhost"
@@ -54,7 +57,7 @@ def transport() -> httpx.WSGITransport:
 
 def ok(answer: httpx.Response) -> httpx.Response:
     """The answer, if it is a success."""
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code in (200, 204), answer.text
     return answer
 
 
@@ -166,39 +169,55 @@ def held_by_bob(cast: Cast) -> list[Task]:
     return tasks
 
 
-TIMES_AND_IDS = {"id", "head", "created_at", "updated_at", "activated_at", "claimed_at"}
+TIMES_AND_IDS = {
+    *("id", "head", "created_at", "updated_at", "activated_at", "claimed_at", "ended_at"),
+}
 
 
 def rows_of(tasks: list[Task]) -> list[dict[str, Any]]:
-    """Everything the database says of each task, without what must differ between two tasks."""
-    found = []
-    for task in Task.objects.filter(pk__in=[task.pk for task in tasks]).order_by("pk"):
-        values = Task.objects.filter(pk=task.pk).values().get()
-        audit = AuditEvent.objects.filter(task_id=task.pk).order_by("version")
-        people = people_of([task])[task.pk]
-        found.append(
-            {
-                "task": {k: v for k, v in values.items() if k not in TIMES_AND_IDS},
-                "claimed": task.claimed_at is not None,
-                "people": {
-                    role: [user.username for user in users] + [group.name for group in groups]
-                    for role, (users, groups) in people.items()
-                },
-                "copies": sorted(
-                    [
-                        *task.user_roles.values_list("open", "ready", "priority", "due"),
-                        *task.group_roles.values_list("open", "ready", "priority", "due"),
-                    ]
-                ),
-                "audit": [
-                    (e.version, e.event, e.actor, e.actor_id, e.before, e.after)
-                    for e in audit
-                    if e.version > 1  # the first holds the time of creation
-                ],
-                "outbox": OutboxEvent.objects.filter(event__in=audit).count(),
-            }
-        )
-    return found
+    """Everything the database says of each task, without what must differ between two tasks.
+
+    A task that was removed has only its history and its tombstone.
+    """
+    return [_rows_of(pk) for pk in sorted(task.pk for task in tasks)]
+
+
+def _rows_of(pk: UUID) -> dict[str, Any]:
+    audit = AuditEvent.objects.filter(task_id=pk).order_by("version")
+    found: dict[str, Any] = {
+        "audit": [
+            (e.version, e.event, e.actor, e.actor_id, e.before, e.after)
+            for e in audit
+            if e.version > 1  # the first holds the time of creation
+        ],
+        "outbox": OutboxEvent.objects.filter(event__in=audit).count(),
+        "tombstone": list(Tombstone.objects.filter(pk=pk).values("version")),
+    }
+    task = Task.objects.filter(pk=pk).first()
+    if task is None:
+        return found
+    values = Task.objects.filter(pk=pk).values().get()
+    return {
+        **found,
+        "task": {k: v for k, v in values.items() if k not in TIMES_AND_IDS},
+        "claimed": task.claimed_at is not None,
+        "ended": task.ended_at is not None,
+        "people": {
+            role: [user.username for user in users] + [group.name for group in groups]
+            for role, (users, groups) in people_of([task])[pk].items()
+        },
+        "copies": sorted(
+            [
+                *task.user_roles.values_list("open", "ready", "priority", "due"),
+                *task.group_roles.values_list("open", "ready", "priority", "due"),
+            ]
+        ),
+        "comments": list(task.comments.values_list("author", "text")),
+        "attachments": [
+            (one.author, one.name, one.content_type, one.size, one.sha256, one.file.open().read())
+            for one in task.attachments.all()
+        ],
+    }
 
 
 @pytest.mark.parametrize("name", RELEASES)
@@ -243,3 +262,113 @@ def check(cast: Cast, face: Face, core: Callable[[list[Any]], Any]) -> None:
         {REASON} if face.channel.carries_reasons else {None}
     )
     assert BulkOperation.objects.filter(status="done").count() == recorded + (1 if face.bulk else 0)
+
+
+# --- Every operation ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Deed:
+    """A case of an operation, to be done to some tasks by the account that may."""
+
+    cast: Cast
+    case: Case
+    actor: User
+    tasks: list[Task]
+
+    @property
+    def address(self) -> str:
+        """The operation as the native face spells it."""
+        return self.case.name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one face does an operation. `cases` are those it has words for, by name; none: all."""
+
+    face: str
+    channel: Channel
+    bulk: bool
+    do: Callable[[Deed], None]
+    cases: frozenset[str] = frozenset()
+
+
+def one_by_one(deed: Deed) -> None:
+    """A call of the native API for each task."""
+    for task in deed.tasks:
+        body = {**body_of(deed.case, deed.cast), "reason": REASON}
+        ok(native(deed.actor).post(f"/tasks/{task.pk}/{deed.address}/", json=body))
+
+
+def in_bulk(deed: Deed) -> None:
+    """One call of the native API for all tasks."""
+    ids = [str(task.pk) for task in deed.tasks]
+    body = {"ids": ids, **body_of(deed.case, deed.cast), "reason": REASON}
+    answer = ok(native(deed.actor).post(f"/tasks/bulk/{deed.address}/", json=body))
+    assert answer.json()["refused"] == []
+
+
+def as_resource(deed: Deed) -> None:
+    """PATCH or DELETE of each task; a DELETE carries no reason."""
+    for task in deed.tasks:
+        if deed.case.name == "remove":
+            ok(native(deed.actor).delete(f"/tasks/{task.pk}/"))
+        else:
+            body = {**body_of(deed.case, deed.cast), "reason": REASON}
+            ok(native(deed.actor).patch(f"/tasks/{task.pk}/", json=body))
+
+
+def as_form(deed: Deed) -> None:
+    """The file as a part of a form, once for all tasks."""
+    content = deed.case.arguments(deed.cast)["content"]
+    answer = ok(
+        native(deed.actor).post(
+            "/tasks/bulk/attach/",
+            data={"ids": [str(task.pk) for task in deed.tasks], "reason": REASON},
+            files={"file": (deed.case.given["name"], content, deed.case.given["content_type"])},
+        )
+    )
+    assert answer.json()["refused"] == []
+
+
+EVERYWHERE = (
+    Way("native, one by one", Channel.NATIVE, False, one_by_one),
+    Way("native, in bulk", Channel.NATIVE, True, in_bulk),
+)
+"""How every operation is done."""
+
+WAYS: dict[str, tuple[Way, ...]] = {
+    "update": (Way("native, as resource", Channel.NATIVE, False, as_resource),),
+    "remove": (Way("native, as resource", Channel.NATIVE, False, as_resource),),
+    "attach": (Way("native, as form", Channel.NATIVE, True, as_form),),
+}
+"""Further ways by the name of the operation: those of the other faces belong here."""
+
+
+@pytest.mark.parametrize(
+    ("case", "way"),
+    [
+        pytest.param(case, way, id=f"{case}, {way.face}")
+        for case in CASES
+        if not case.operation.system_only
+        for way in (*EVERYWHERE, *WAYS.get(case.name, ()))
+        if not way.cases or str(case) in way.cases
+    ],
+)
+def test_every_way_leaves_the_rows_that_the_core_leaves(cast: Cast, case: Case, way: Way) -> None:
+    by_core, by_face = ([case.task(cast), case.task(cast)] for _ in range(2))
+    actor = case.actor(cast)
+    assert actor is not None
+    untouched = rows_of(by_face)
+    ids = [task.pk for task in by_core]
+    case.act(ids, call=call_by(actor, bulk=True), **case.arguments(cast))
+    recorded = BulkOperation.objects.filter(status="done").count()
+
+    way.do(Deed(cast, case, actor, by_face))
+
+    assert rows_of(by_face) != untouched, "the face did nothing, so nothing was compared"
+    assert rows_of(by_face) == rows_of(by_core)
+    last = AuditEvent.objects.filter(task_id__in=[task.pk for task in by_face], version=2)
+    assert {event.channel for event in last} == {way.channel}
+    assert len({event.operation_id for event in last}) == (1 if way.bulk else len(by_face))
+    assert BulkOperation.objects.filter(status="done").count() == recorded + (1 if way.bulk else 0)

@@ -6,7 +6,7 @@ allowed and refused by the rule book (`lifecycle`), writes once, and answers for
 
 from tasks.calls import Call, Outcome
 
-from .asking import forbidden, permitted
+from .asking import Answer, answers, forbidden, permitted
 from .course import (
     activate,
     exit,
@@ -44,10 +44,12 @@ __all__ = [
     "ACTIONS",
     "UNIT",
     "Action",
+    "Answer",
     "Call",
     "Draft",
     "Outcome",
     "activate",
+    "answers",
     "assign",
     "attach",
     "cancel_claim",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -31,6 +32,8 @@ MOST_TEXT = 64 * 1024
 
 LONGEST_NAME = 255
 """Characters of a file's name and of its media type."""
+
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
 LARGEST_FILE = 25 * 1024 * 1024
 """Bytes of an attachment."""
@@ -144,7 +147,10 @@ def attach(
 
     The file is written before the rows are committed, and taken back where they are not. After a
     commit whose answer was lost it stays: a file too many is better than one too few.
+
+    Raises FileTooLarge besides InvalidArgument.
     """
+    content.seek(0)  # the call may be tried again
     facts = {
         "name": name,
         "content_type": content_type,
@@ -154,11 +160,15 @@ def attach(
 
     def check(task: LockedTask) -> None:
         check_name("name", name)
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise errors.InvalidArgument(field="name", why="it is a path, not the name of a file")
+        if not _MEDIA_TYPE.fullmatch(content_type):
+            raise errors.InvalidArgument(field="content_type", why="it is no media type")
         for field, text in (("name", name), ("content_type", content_type)):
             if len(text) > LONGEST_NAME:
                 raise errors.InvalidArgument(field=field, why=f"at most {LONGEST_NAME} characters")
         if content.size > LARGEST_FILE:
-            raise errors.InvalidArgument(field="content", why="at most 25 MiB")
+            raise errors.FileTooLarge(limit=LARGEST_FILE)
 
     path = ""
     try:

@@ -29,7 +29,11 @@ SMALL_BODY: Final = 1024 * 1024
 LARGE_BODY: Final = 10 * 1024 * 1024
 """The size limit of routes that do."""
 
+ATTACHMENT_BODY: Final = 36 * 1024 * 1024
+"""The size limit of routes that carry a file: 25 MiB as base64, and ids for many tasks."""
+
 BODY_LIMITS: Final[Sequence[tuple[str, int]]] = (
+    (r"/api/v1/tasks/[^/]+/attach/\Z", ATTACHMENT_BODY),
     (r"/api/", LARGE_BODY),
     (r"/rest/bpm/htm/", LARGE_BODY),
     (r"/operations-manager/", LARGE_BODY),
@@ -47,7 +51,7 @@ OVERRIDE_HEADERS: Final = ("X-HTTP-Method-Override", "X-Method-Override", "X-HTT
 UTF8_NAMES: Final = frozenset({"utf-8", "utf8"})
 """The charsets, in lower case, that a Content-Type may name."""
 
-DISCARD_BYTES: Final = 32 * 1024 * 1024
+DISCARD_BYTES: Final = 40 * 1024 * 1024
 """How much of a body that nobody wants is still read, so that its sender sees the answer."""
 
 BODYLESS_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})

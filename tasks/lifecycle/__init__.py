@@ -7,6 +7,7 @@ from .rules import NOBODY, Asker, Operation, Reason, Rule, Standing
 from .states import ACTIVE, ANY, ENDED, HELD, LABELS, OPEN, Kind, State
 from .table import (
     GRANTS,
+    NAMES,
     OPERATIONS,
     REVOKES,
     ROWS,
@@ -24,6 +25,7 @@ __all__ = [
     "GRANTS",
     "HELD",
     "LABELS",
+    "NAMES",
     "NOBODY",
     "OPEN",
     "OPERATIONS",

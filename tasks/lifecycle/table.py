@@ -6,7 +6,7 @@ Itential's task routes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.roles import TaskRole
@@ -395,6 +395,22 @@ ROWS: dict[str, Mapping[Any, Operation]] = {
     "update": UPDATES,
 }
 """The operations that have a row for each task role, or for each property."""
+
+
+_PLACES = {"transfer": "forward", "update": "retry", "grant": "attach", "revoke": "grant"}
+
+
+def _names() -> Iterator[str]:
+    followers = {before: name for name, before in _PLACES.items()}
+    for found in OPERATIONS:
+        name: str | None = found
+        while name is not None:
+            yield name
+            name = followers.get(name)
+
+
+NAMES = tuple(_names())
+"""Every operation in the order of the rule book, also those that have rows."""
 
 
 def rows_of(name: str) -> Sequence[Operation]:

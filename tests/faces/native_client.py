@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.core.files import File
 from django.test import Client
 
 from accounts.authentication import issue
 from accounts.models import Token, User
-from tasks.models import AuditEvent, BulkOperation, OutboxEvent, Task, TaskGroupRole, TaskUserRole
+from tasks.models import (
+    Attachment,
+    AuditEvent,
+    BulkOperation,
+    Comment,
+    OutboxEvent,
+    Task,
+    TaskGroupRole,
+    TaskUserRole,
+)
+from tasks.people import Reference
+from tests.conftest import Cast
+from tests.core.cases import Case
 
 TASKS = "/api/v1/tasks/"
 MISSING = UUID("01900000-0000-7000-8000-000000000000")
@@ -60,9 +75,42 @@ def bulk_path(operation: str) -> str:
     return f"{TASKS}bulk/{operation.replace('_', '-')}/"
 
 
+def body_of(case: Case, cast: Cast) -> dict[str, Any]:
+    """The body that says what the core is called with."""
+    found: dict[str, Any] = {}
+    for name, value in case.arguments(cast).items():
+        if name == "values":
+            found |= {property_: _as_json(new) for property_, new in value.items()}
+        elif name == "people":
+            found["people"] = {
+                f"{kind}s": [one.value for one in value if one.kind == kind]
+                for kind in ("user", "group")
+            }
+        else:
+            found[name.rstrip("_")] = _as_json(value)
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Reference):
+        return {value.kind: value.value}
+    if isinstance(value, File):
+        return base64.b64encode(value.read()).decode()
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
 def everything() -> list[Any]:
     """All rows that a refused call must leave as they are."""
-    tables = (Task, TaskUserRole, TaskGroupRole, AuditEvent, OutboxEvent, BulkOperation)
+    tables = (
+        Task,
+        TaskUserRole,
+        TaskGroupRole,
+        AuditEvent,
+        OutboxEvent,
+        BulkOperation,
+        Comment,
+        Attachment,
+    )
     return [list(table.objects.order_by("pk").values()) for table in tables]  # type: ignore[attr-defined]
 
 

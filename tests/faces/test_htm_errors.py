@@ -63,6 +63,7 @@ EVERY_REASON: list[tuple[Refusal, int, str]] = [
     (errors.UnknownRole(role="x"), 400, "CWTKA0022E"),
     (errors.InvalidArgument(field="to", why="no"), 400, "CWTKA0123E"),
     (errors.ExternalIdTaken(external_id="x", source="y"), 409, "CWTKA0007E"),
+    (errors.FileTooLarge(limit=2), 413, "CWTKA0005E"),
     (errors.TooManyTasks(count=3, limit=2), 413, "CWTKA0005E"),
 ]
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tasks.lifecycle import State
 from tests.conftest import Cast
+from tests.core.cases import CASES
 from tests.factories import make_task
 
 from .native_client import MISSING, TASKS, Api, assert_problem, bulk_path, everything, task_path
@@ -103,6 +105,48 @@ def test_a_pointer_leads_to_the_offence(cast: Cast) -> None:
         ("grant", {"role": "reader"}, "/to", "required"),
         ("revoke", {"role": "reader"}, "/from", "required"),
         ("finish", {"finish_state": True}, "/finish_state", "invalid"),
+        ("nominate", {}, "/people", "required"),
+        ("nominate", {"people": []}, "/people", "invalid"),
+        ("nominate", {"people": {"user": "bob"}}, "/people/user", "unknown_field"),
+        ("nominate", {"people": {"users": ["bob", None]}}, "/people/users/1", "null"),
+        ("delegate", {}, "/to", "required"),
+        ("forward", {"to": {"user": "bob"}, "from": "me"}, "/from", "invalid"),
+        ("suspend", {"until": "tomorrow"}, "/until", "invalid"),
+        ("suspend", {"until": "2040-01-01T00:00:00"}, "/until", "invalid"),
+        ("suspend", {"until": 2208988800}, "/until", "invalid"),
+        ("suspend", {"keep_data": True}, "/keep_data", "unknown_field"),
+        ("suspend_and_release", {"keep_data": "yes"}, "/keep_data", "invalid"),
+        ("suspend_and_release", {"keep_data": None}, "/keep_data", "null"),
+        ("resume", {"until": None}, "/until", "unknown_field"),
+        ("save_output", {}, "/output", "required"),
+        ("save_fault", {"fault_name": 7}, "/fault_name", "invalid"),
+        ("fail", {"fault_name": None}, "/fault_name", "null"),
+        ("raise_error", {"error": {}}, "/error", "unknown_field"),
+        ("set_priority", {}, "/priority", "required"),
+        ("set_priority", {"priority": "1"}, "/priority", "invalid"),
+        ("set_priority", {"priority": None}, "/priority", "null"),
+        ("comment", {}, "/text", "required"),
+        ("comment", {"text": ""}, "/text", "blank"),
+        ("comment", {"text": ["x"]}, "/text", "invalid"),
+        ("attach", {"name": "x"}, "/content", "required"),
+        ("attach", {"content": "YQ=="}, "/name", "required"),
+        ("attach", {"name": "x", "content": "YQ="}, "/content", "invalid"),
+        ("attach", {"name": "x", "content": "Y Q=="}, "/content", "invalid"),
+        ("attach", {"name": "x", "content": "ä"}, "/content", "invalid"),
+        ("attach", {"name": "x", "content": 7}, "/content", "invalid"),
+        ("attach", {"name": "x", "content": "YQ==", "file": "x"}, "/file", "unknown_field"),
+        ("update", {}, "", "required"),
+        ("update", {"reason": "none"}, "", "required"),
+        ("update", {"values": {"name": "x"}}, "/values", "unknown_field"),
+        ("update", {"state": "completed"}, "/state", "read_only"),
+        ("update", {"flags": {"skippable": True}}, "/flags", "read_only"),
+        ("update", {"permitted_operations": []}, "/permitted_operations", "read_only"),
+        ("update", {"name": None}, "/name", "null"),
+        ("update", {"name": "x" * 256}, "/name", "max_length"),
+        ("update", {"priority": "1"}, "/priority", "invalid"),
+        ("update", {"due_at": "2040-01-01"}, "/due_at", "invalid"),
+        ("update", {"custom_properties": None}, "/custom_properties", "null"),
+        ("update", {"skippable": 1}, "/skippable", "invalid"),
         ("claim", {"output": {}}, "/output", "unknown_field"),
         ("claim", {"reason": ["x"]}, "/reason", "invalid"),
     ],
@@ -119,6 +163,44 @@ def test_arguments_are_checked_singly_and_in_bulk(
         document = assert_problem(Api(cast.dave).post(path, {**body, **more}), 400, "invalid_body")
         ((error),) = document["errors"]
         assert (error["pointer"], error["code"]) == (pointer, code)
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "pointer"),
+    [
+        ("nominate", {"people": {}}, "/people"),
+        ("suspend", {"until": "2001-01-01T00:00:00Z"}, "/until"),
+        ("set_priority", {"priority": 11}, "/priority"),
+        ("comment", {"text": "  "}, "/text"),
+        ("fail", {"fault_name": "x" * 256}, "/fault_name"),
+        ("raise_error", {"fault_name": "a\u202eb"}, "/fault_name"),
+        ("update", {"name": "  "}, "/name"),
+        ("update", {"priority": -1}, "/priority"),
+        ("update", {"output_schema": {"type": "nonsense"}}, "/output_schema"),
+        ("attach", {"name": "../plan", "content": ""}, "/name"),
+        ("attach", {"name": "a\\b", "content": ""}, "/name"),
+        ("attach", {"name": "..", "content": ""}, "/name"),
+        ("attach", {"name": "a\r\nSet-Cookie: x", "content": ""}, "/name"),
+        ("attach", {"name": "a\u202egpj.exe", "content": ""}, "/name"),
+        ("attach", {"name": "x" * 256, "content": ""}, "/name"),
+        ("attach", {"name": "x", "content": "", "content_type": "html"}, "/content_type"),
+        ("attach", {"name": "x", "content": "", "content_type": "a/b\r\nX: y"}, "/content_type"),
+    ],
+)
+def test_what_the_core_refuses_is_told_by_pointer(
+    cast: Cast, name: str, body: dict[str, Any], pointer: str
+) -> None:
+    case = next(case for case in CASES if case.name == name)
+    task = case.task(cast, State.CREATED if "output_schema" in body else None)
+    before = everything()
+    api = Api(cast.dave)
+    for path, more in (
+        (task_path(task.pk, name), {}),
+        (bulk_path(name), {"ids": [str(task.pk)]}),
+    ):
+        document = assert_problem(api.post(path, {**body, **more}), 400, "invalid_argument")
+        assert [error["pointer"] for error in document["errors"]] == [pointer]
     assert everything() == before
 
 
@@ -258,9 +340,12 @@ def test_unknown_paths_are_problems_too(cast: Cast, path: str, method: str) -> N
         ("BREW", TASKS, "GET, POST, HEAD, OPTIONS"),
         ("POST", "/api/v1/", "GET, HEAD, OPTIONS"),
         ("GET", bulk_path("claim"), "POST, OPTIONS"),
-        ("PUT", task_path(MISSING), "GET, HEAD, OPTIONS"),
-        ("POST", task_path(MISSING), "GET, HEAD, OPTIONS"),
-        ("DELETE", task_path(MISSING), "GET, HEAD, OPTIONS"),
+        ("PUT", task_path(MISSING), "GET, PATCH, DELETE, HEAD, OPTIONS"),
+        ("POST", task_path(MISSING), "GET, PATCH, DELETE, HEAD, OPTIONS"),
+        ("POST", f"{task_path(MISSING)}comments/", "GET, HEAD, OPTIONS"),
+        ("POST", f"{task_path(MISSING)}attachments/", "GET, HEAD, OPTIONS"),
+        ("DELETE", f"{task_path(MISSING)}attachments/1/", "GET, HEAD, OPTIONS"),
+        ("PUT", f"{task_path(MISSING)}permitted-operations/", "GET, HEAD, OPTIONS"),
         ("GET", task_path(MISSING, "claim"), "POST, OPTIONS"),
         ("DELETE", task_path(MISSING, "claim"), "POST, OPTIONS"),
     ],

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.core.files.base import ContentFile
 from django.test import Client
 
 from accounts.models import User
+from tasks.lifecycle import State
 from tests.conftest import Cast
-from tests.factories import make_task, make_tasks
+from tests.factories import make_in, make_task, make_tasks
 
 from .native_client import MISSING, TASKS, assert_problem, bulk_path, task_path
 
@@ -81,9 +83,69 @@ def test_a_task_has_a_form_for_each_operation_that_is_permitted(cast: Cast) -> N
     client = browser(cast.bob)
     text = page(client.get(task_path(task.pk), headers=HTML))
     shown = client.get(task_path(task.pk)).json()["permitted_operations"]
-    assert list(forms(text)) == [task_path(task.pk, name) for name in shown]
+    assert {*forms(text), task_path(task.pk, "attach")} == {
+        task_path(task.pk, name) for name in shown
+    }
+    assert f'action="http://testserver{task_path(task.pk, "attach")}" enctype="multipart' in text
     assert forms(text)[task_path(task.pk, "assign")] == {"to": {"user": ""}, "reason": ""}
     assert forms(page(browser(cast.erin).get(task_path(task.pk), headers=HTML))) == {}
+
+
+def test_the_everyday_operations_come_first_and_the_rest_below_more(cast: Cast) -> None:
+    task = make_in(State.RESERVED, cast.carol, cast.noc, owner=cast.bob)
+    client = browser(cast.bob)
+
+    def offered() -> tuple[list[str], list[str], list[str]]:
+        text = page(client.get(task_path(task.pk), headers=HTML))
+        text = text.partition('<section class="operations"')[2].partition("</section>")[0]
+        everyday, _, more = text.partition('<details class="more">')
+        more, _, refused = more.partition("<h3>Not now</h3>")
+        words = r'(?:<summary>|class="refused"><span>)([^<]*)'
+        return re.findall(words, everyday), re.findall(words, more), re.findall(words, refused)
+
+    everyday, more, refused = offered()
+    assert everyday == ["Claim", "Complete", "Release", "Hand over", "Put on hold"]
+    assert "Comment" in more
+    assert {"Resume", "Remove", "Expire"} <= set(refused)
+    assert not set(more) & set(refused)
+    text = page(client.get(task_path(task.pk), headers=HTML))
+    assert "<span>Claim</span> The task already belongs to bob." in text
+    client.post(task_path(task.pk, "suspend"), {}, "application/json", headers=csrf(text))
+    assert offered()[0] == ["Claim", "Complete", "Release", "Hand over", "Resume"]
+
+
+def test_a_page_leads_to_what_belongs_to_the_task_and_removing_it_says_so(cast: Cast) -> None:
+    task = make_task(cast.carol, cast.noc, waiting=True)
+    client = browser(cast.dave)
+    text = page(client.get(task_path(task.pk), headers=HTML))
+    for part in ("comments", "attachments", "subtasks", "permitted-operations"):
+        assert f'<a href="{part}/">' in text
+        page(client.get(f"{task_path(task.pk)}{part}/", headers=HTML))
+    path = task_path(task.pk, "remove")
+    sent = client.post(path, {}, "application/json", headers=csrf(text))
+    assert "204 No Content" in page(sent)
+
+
+def csrf(text: str) -> dict[str, str]:
+    """The headers of what a page sends."""
+    token = text.partition('"csrfToken": "')[2].partition('"')[0]
+    return {**HTML, "X-CSRFToken": token}
+
+
+def test_the_bulk_page_for_files_has_a_form(cast: Cast) -> None:
+    task = make_task(cast.carol, cast.noc)
+    client = browser(cast.bob)
+    text = page(client.get(bulk_path("attach"), headers=HTML), 405)
+    assert 'name="ids"' in text
+    assert 'type="file" name="file"' in text
+    token = csrf(text)["X-CSRFToken"]
+    form = {
+        "csrfmiddlewaretoken": token,
+        "ids": json.dumps([str(task.pk)]),
+        "reason": "",
+        "file": ContentFile(b"x", "a.txt"),
+    }
+    assert "&quot;version&quot;: 2" in page(client.post(bulk_path("attach"), form, headers=HTML))
 
 
 def test_a_form_acts_and_a_refused_body_is_offered_again(cast: Cast) -> None:

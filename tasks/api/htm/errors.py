@@ -50,6 +50,7 @@ STATUSES: Final[dict[type[Refusal], Answer]] = {
     errors.UnknownRole: Answer(400, "CWTKA0022E"),
     errors.InvalidArgument: Answer(400, "CWTKA0123E"),
     errors.ExternalIdTaken: Answer(409, "CWTKA0007E"),
+    errors.FileTooLarge: Answer(413, "CWTKA0005E"),
     errors.TooManyTasks: Answer(413, "CWTKA0005E"),
 }
 """The answer to each reason of the core (spec, sections 4.4 and 5.2). Lack of rights is 401."""

@@ -43,6 +43,7 @@ STATUSES: dict[type[Refusal], int] = {
     errors.TargetEmpty: 400,
     errors.InvalidArgument: 400,
     errors.ExternalIdTaken: 409,
+    errors.FileTooLarge: 413,
     errors.TooManyTasks: 413,
 }
 """The status of each reason; Itential itself documents none but 500 (spec, 1.2 and 6)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.http import QueryDict
@@ -17,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from accounts.authentication import BasicAuthentication, TokenAuthentication
 from accounts.models import User
@@ -25,6 +27,7 @@ from tasks.api.middleware import LARGE_BODY, request_id_of
 from tasks.api.parsers import BadBody, StrictJSONParser
 from tasks.errors import Refusal
 from tasks.models import Channel
+from tasks.uuid7 import uuid_of
 
 from .errors import PROBLEM, BadSyntax, handle
 from .renderers import Pages
@@ -62,7 +65,7 @@ class TaskDataParser(StrictJSONParser):
     """JSON that may carry task data or many ids."""
 
     max_bytes = LARGE_BODY
-    free = frozenset({"input", "output"})
+    free = frozenset({"input", "output", "fault"})
 
 
 class NativeView(APIView):
@@ -114,9 +117,11 @@ class NativeView(APIView):
     ) -> Response:
         """The answer with its media type."""
         response = super().finalize_response(request, response, *args, **kwargs)
+        if not isinstance(response, Response):  # a file
+            return cast(Response, response)
         if response.exception and response.accepted_renderer.format == "json":
             response.content_type = PROBLEM
-        return cast(Response, response)
+        return response
 
     @property
     def user(self) -> User:
@@ -133,9 +138,32 @@ class NativeView(APIView):
 
         Raises ValidationError, BadBody or UnsupportedMediaType.
         """
-        filled = serializer(data=_body(self.request))
+        return self.validated(serializer, _body(self.request))
+
+    def validated(self, serializer: type[Serializer[Any]], given: Any) -> dict[str, Any]:
+        """What a serializer makes of values. Raises ValidationError."""
+        filled = serializer(data=given)
         filled.is_valid(raise_exception=True)
         return cast("dict[str, Any]", filled.validated_data)
+
+
+class TaskView(NativeView, ViewSet):
+    """A resource that is a task, or belongs to one: its id, and the versions the caller names."""
+
+    pk: UUID
+    versions: frozenset[int] | None
+    """Those of If-Match, or of If-None-Match where the task is only read."""
+
+    def check_syntax(self, request: Request) -> None:
+        """Raise BadSyntax for parameters, id and conditions that make no sense."""
+        super().check_syntax(request)
+        if "pk" in self.kwargs:
+            pk = uuid_of(self.kwargs["pk"])
+            if pk is None:
+                raise BadSyntax("invalid_id", "The id of a task is a UUID.")
+            self.pk = pk
+            safe = request.method in ("GET", "HEAD")
+            self.versions = (known_versions if safe else expected_versions)(request.headers)
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -191,8 +219,14 @@ def expected_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
 
 def known_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
     """The versions that If-None-Match names, weak or not; None for all. Raises BadSyntax."""
+    tags = known_tags(headers)
+    return None if tags is None else frozenset(int(tag) for tag in tags if _is_version(tag))
+
+
+def known_tags(headers: Mapping[str, str]) -> frozenset[str] | None:
+    """The tags that If-None-Match names, weak or not; None for all. Raises BadSyntax."""
     tags = _tags(headers["If-None-Match"]) if "If-None-Match" in headers else []
-    return None if tags is None else frozenset(int(tag) for _, tag in tags if _is_version(tag))
+    return None if tags is None else frozenset(tag for _, tag in tags)
 
 
 def _tags(header: str) -> list[tuple[str, str]] | None:

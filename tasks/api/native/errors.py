@@ -56,6 +56,7 @@ STATUSES: Final[dict[type[Refusal], int]] = {
     errors.TargetEmpty: 400,
     errors.InvalidArgument: 400,
     errors.ExternalIdTaken: 409,
+    errors.FileTooLarge: 413,
     errors.TooManyTasks: 413,
 }
 """The status of each reason of the core."""

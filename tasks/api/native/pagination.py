@@ -1,4 +1,4 @@
-"""Pages of a list by cursor, newest first: nothing shown twice or missed while others write."""
+"""Pages of a list by cursor: nothing shown twice or missed while others write."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Model, Q, QuerySet
 
 from accounts.models import User
-from tasks.models import Task
 from tasks.querysets import TaskQuerySet, roles_everywhere
 
 DEFAULT_LIMIT: Final = 50
@@ -30,19 +29,39 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE: Final = struct.Struct(">cq16s")
 _TEXT: Final = re.compile(r"[A-Za-z0-9_-]{34}")
 
+_MOST_NUMBER: Final = 2**63 - 1
+"""A cursor may be made up; no row has a higher number."""
+
+Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a list is sorted: by a column that holds a time, and by key where times are equal."""
+
+    time: str
+    newest_first: bool
+
+
+TASKS: Final = Order("created_at", newest_first=True)
+NOTES: Final = Order("at", newest_first=False)
+"""Comments and attachments: their keys are numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the list, just after a task (or just before it, walking backwards)."""
+    """A place in a list, just after a row (or just before it, walking backwards)."""
 
-    created_at: datetime
+    time: datetime
     id: UUID
+    """The key of the row; one that is a number is put in the same form."""
     backwards: bool = False
 
     @classmethod
-    def at(cls, task: Task, *, backwards: bool = False) -> Cursor:
-        """The place of a task."""
-        return cls(task.created_at, task.pk, backwards)
+    def at(cls, row: Model, order: Order = TASKS, *, backwards: bool = False) -> Cursor:
+        """The place of a row."""
+        key = row.pk if isinstance(row.pk, UUID) else UUID(int=row.pk)
+        return cls(getattr(row, order.time), key, backwards)
 
     @classmethod
     def read(cls, text: str) -> Cursor:
@@ -51,10 +70,10 @@ class Cursor:
             raise ValueError(text)
         direction, since, pk = _PLACE.unpack(base64.urlsafe_b64decode(text + "=="))
         try:
-            created_at = _EPOCH + timedelta(microseconds=since)
+            time = _EPOCH + timedelta(microseconds=since)
         except OverflowError as error:
             raise ValueError(text) from error
-        found = cls(created_at, UUID(bytes=pk), direction == b"<")
+        found = cls(time, UUID(bytes=pk), direction == b"<")
         if found.text != text:  # one place has one text
             raise ValueError(text)
         return found
@@ -62,33 +81,34 @@ class Cursor:
     @property
     def text(self) -> str:
         """The cursor as clients carry it."""
-        since = (self.created_at - _EPOCH) // timedelta(microseconds=1)
+        since = (self.time - _EPOCH) // timedelta(microseconds=1)
         place = _PLACE.pack(b"<" if self.backwards else b">", since, self.id.bytes)
         return base64.urlsafe_b64encode(place).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some tasks of a list, and where it goes on in both directions."""
+class Page(Generic[Row]):
+    """Some rows of a list, and where it goes on in both directions."""
 
-    tasks: Sequence[Task]
+    rows: Sequence[Row]
     previous: Cursor | None
     next: Cursor | None
 
 
-def page(tasks: TaskQuerySet, cursor: Cursor | None, limit: int) -> Page:
+def page(rows: QuerySet[Row], cursor: Cursor | None, limit: int, order: Order = TASKS) -> Page[Row]:
     """The page at a cursor, or the first one: one query."""
     backwards = cursor is not None and cursor.backwards
+    ascending = order.newest_first == backwards
     if cursor is not None:
-        at, pk = cursor.created_at, cursor.id
+        key = cursor.id if order is TASKS else min(cursor.id.int, _MOST_NUMBER)
+        beyond = "gt" if ascending else "lt"
         # Two conditions: the first lets the index skip, the second is exact.
-        tasks = (
-            tasks.filter(Q(created_at__gte=at) & (Q(created_at__gt=at) | Q(pk__gt=pk)))
-            if backwards
-            else tasks.filter(Q(created_at__lte=at) & (Q(created_at__lt=at) | Q(pk__lt=pk)))
+        rows = rows.filter(
+            Q(**{f"{order.time}__{beyond}e": cursor.time})
+            & (Q(**{f"{order.time}__{beyond}": cursor.time}) | Q(**{f"pk__{beyond}": key}))
         )
-    order = ("created_at", "pk") if backwards else ("-created_at", "-pk")
-    found = list(tasks.order_by(*order)[: limit + 1])
+    sign = "" if ascending else "-"
+    found = list(rows.order_by(f"{sign}{order.time}", f"{sign}pk")[: limit + 1])
     more, found = len(found) > limit, found[:limit]
     if backwards:
         found.reverse()
@@ -96,8 +116,8 @@ def page(tasks: TaskQuerySet, cursor: Cursor | None, limit: int) -> Page:
         return Page([], None, None)
     return Page(
         found,
-        Cursor.at(found[0], backwards=True) if (more if backwards else cursor) else None,
-        Cursor.at(found[-1]) if (backwards or more) else None,
+        Cursor.at(found[0], order, backwards=True) if (more if backwards else cursor) else None,
+        Cursor.at(found[-1], order) if (backwards or more) else None,
     )
 
 

@@ -1,9 +1,11 @@
-"""The resources below /api/: tasks, a route for each operation of the core, and nothing else."""
+"""The resources below /api/: tasks, what belongs to them, a route for each operation."""
 
 from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
 
+from .parts import PartViewSet
+from .serializers import INPUTS
 from .views import Root, TaskViewSet, nothing_here
 
 app_name = "native"
@@ -27,7 +29,7 @@ urlpatterns = [
         name="tasks",
     ),
 ]
-for operation in ACTIONS:
+for operation in INPUTS:
     address, words, sentence = _told(operation)
     urlpatterns += [
         path(
@@ -48,10 +50,41 @@ for operation in ACTIONS:
             name=address,
         ),
     ]
+PARTS = {
+    "comments": ("Comments", "What was said about a task, oldest first."),
+    "attachments": ("Attachments", "The files kept with a task, oldest first."),
+    "subtasks": ("Subtasks", "The subtasks that you may see, newest first."),
+}
+"""The lists that belong to a task."""
+
 urlpatterns += [
     path(
+        f"v1/tasks/<str:pk>/{part}/",
+        PartViewSet.as_view({"get": part}, name=name, description=description),
+        name=part,
+    )
+    for part, (name, description) in PARTS.items()
+]
+urlpatterns += [
+    path(
+        "v1/tasks/<str:pk>/attachments/<str:number>/",
+        PartViewSet.as_view({"get": "download"}, name="Attachment", description=""),
+        name="attachment",
+    ),
+    path(
+        "v1/tasks/<str:pk>/permitted-operations/",
+        PartViewSet.as_view(
+            {"get": "permitted"},
+            name="Permitted operations",
+            description="Every operation: whether you may do it to the task now, or why not.",
+        ),
+        name="permitted-operations",
+    ),
+    path(
         "v1/tasks/<str:pk>/",
-        TaskViewSet.as_view({"get": "retrieve"}, name="Task", description=""),
+        TaskViewSet.as_view(
+            {"get": "retrieve", "patch": "amend", "delete": "destroy"}, name="Task", description=""
+        ),
         name="task",
     ),
     re_path("", nothing_here),

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.utils.urls import replace_query_param
-from rest_framework.viewsets import ViewSet
 
-from accounts.models import User
 from tasks import actions, reading
-from tasks.actions import ACTIONS, Draft
+from tasks.actions import ACTIONS, Answer, Draft
 from tasks.errors import AlreadyOwner, CallError, StaleTask, TaskNotFound
-from tasks.lifecycle import OPERATIONS, State
+from tasks.lifecycle import OPERATIONS
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
-from tasks.uuid7 import uuid_of
 
-from .base import (
-    NativeView,
-    expected_versions,
-    known_versions,
-    parameter_error,
-    refuse_parameters,
-)
+from .base import NativeView, TaskView
 from .errors import BadSyntax, entry, refuse
-from .pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, count, page
-from .serializers import BULK_INPUTS, INPUTS, NewTask, documents, related, task_url
-
-NO_OWNER: Final = "none"
-"""The value of the filter `owner` for tasks that nobody holds."""
-
-VIEWS: Final = {
-    "mine": TaskQuerySet.held_by,
-    "available": TaskQuerySet.available_to,
-    "team": TaskQuerySet.of_teams_of,
-}
-"""The named views of the list."""
+from .listing import WINDOW, Listing
+from .pagination import count, page
+from .serializers import (
+    BULK_INPUTS,
+    INPUTS,
+    AttachForm,
+    BulkAttachForm,
+    NewTask,
+    Strict,
+    documents,
+    related,
+    task_url,
+)
+from .uploads import AttachmentParser, FormParser, is_form, read_form
 
 REPEATABLE: Final = {name for name, operation in OPERATIONS.items() if operation.repeatable}
 """Operations that succeed once more, changing nothing, for an account that holds the task."""
@@ -80,81 +71,31 @@ def nothing_here(request: HttpRequest) -> HttpResponse:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Which part of which tasks a list is asked for."""
-
-    states: Sequence[str]
-    owner: str | None
-    view: str | None
-    limit: int
-    cursor: Cursor | None
-
-    @classmethod
-    def read(cls, given: QueryDict) -> Listing:
-        """The listing that query parameters ask for. Raises BadSyntax; looks nothing up."""
-        wrong = []
-        states, owner, view = given.getlist("state"), given.get("owner"), given.get("view")
-        if not set(states) <= set(State):
-            wrong.append(parameter_error("state", "invalid", f"One of {', '.join(State)}."))
-        if owner == "":
-            detail = f"A user name, or {NO_OWNER} for tasks that nobody holds."
-            wrong.append(parameter_error("owner", "invalid", detail))
-        if view is not None and view not in VIEWS:
-            wrong.append(parameter_error("view", "invalid", f"One of {', '.join(VIEWS)}."))
-        limit, cursor = given.get("limit", str(DEFAULT_LIMIT)), None
-        if not (limit.isascii() and limit.isdigit() and len(limit) <= len(str(MAX_LIMIT))) or not (
-            1 <= int(limit) <= MAX_LIMIT
-        ):
-            wrong.append(parameter_error("limit", "invalid", f"A number from 1 to {MAX_LIMIT}."))
-            limit = "0"
-        text = given.get("cursor")
-        try:
-            cursor = None if text is None else Cursor.read(text)
-        except ValueError:
-            detail = "Not a cursor of this list; take it from next or previous."
-            wrong.append(parameter_error("cursor", "invalid", detail))
-        refuse_parameters(wrong)
-        return cls(states, owner, view, int(limit), cursor)
-
-    def of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
-        """Those of `tasks` that the filters let through."""
-        if self.view is not None:
-            tasks = VIEWS[self.view](tasks, user)
-        if self.states:
-            tasks = tasks.filter(state__in=self.states)
-        if self.owner == NO_OWNER:
-            return tasks.filter(owner=None)
-        return tasks if self.owner is None else tasks.filter(owner__username=self.owner)
-
-
-class TaskViewSet(NativeView, ViewSet):
+class TaskViewSet(TaskView):
     """Tasks, and the operations on one of them or on many."""
 
     operation: str = ""
     """The operation of the route, as the core names it."""
+    answers: tuple[Answer, ...] = ()
+    """What the account may do with the task that is shown, for its page."""
 
     repeatable = frozenset({"state"})
     listing: Listing
-    pk: UUID
-    versions: frozenset[int] | None
+
+    def get_parsers(self) -> list[BaseParser]:
+        """A file may be large, and come in a form."""
+        if self.operation == "attach":
+            return [AttachmentParser(), FormParser()]
+        return super().get_parsers()
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters, id and conditions that make no sense."""
-        listing = self.action_map.get((request.method or "").lower()) == "list"
-        if listing:
-            self.parameters = frozenset({"state", "owner", "view", "limit", "cursor"})
+        if self.action == "list":
+            self.parameters = WINDOW | {"state", "owner", "view"}
         super().check_syntax(request)
-        if listing:
+        if self.action == "list":
             self.listing = Listing.read(request.query_params)
-        if "pk" in self.kwargs:
-            pk = uuid_of(self.kwargs["pk"])
-            if pk is None:
-                raise BadSyntax("invalid_id", "The id of a task is a UUID.")
-            self.pk = pk
-            safe = request.method in ("GET", "HEAD")
-            self.versions = (known_versions if safe else expected_versions)(request.headers)
-        elif "If-Match" in request.headers:
+        if "pk" not in self.kwargs and "If-Match" in request.headers:
             raise BadSyntax("invalid_header", "If-Match applies to a single task.")
 
     @property
@@ -172,22 +113,17 @@ class TaskViewSet(NativeView, ViewSet):
         """Answer with a page of the tasks that the account sees."""
         listing = self.listing
         tasks = listing.of(reading.visible(self.user), self.user)
+        window = listing.window
         found = page(
             tasks.select_related("owner", "originator", "starter", "job"),
-            listing.cursor,
-            listing.limit,
+            window.cursor,
+            window.limit,
         )
-        here = request.build_absolute_uri()
-
-        def link(cursor: Cursor | None) -> str | None:
-            return replace_query_param(here, "cursor", cursor.text) if cursor else None
-
         return Response(
             {
                 **count(tasks, self.user),
-                "next": link(found.next),
-                "previous": link(found.previous),
-                "results": documents(reading.read_all(found.tasks), request),
+                **window.links(found, request),
+                "results": documents(reading.read_all(found.rows), request),
             }
         )
 
@@ -196,8 +132,8 @@ class TaskViewSet(NativeView, ViewSet):
         task = reading.find(self.pk, self.user)
         if self.versions is None or task.version in self.versions:
             return Response(status=304, headers={"ETag": _etag(task)})
-        refusals = actions.permitted(task, self.call())
-        permitted = [name for name, refusal in refusals.items() if refusal is None]
+        self.answers = tuple(actions.answers(task, self.call()))
+        permitted = [answer.name for answer in self.answers if answer.error is None]
         return self._answer(task, permitted_operations=permitted)
 
     def create(self, request: Request) -> Response:
@@ -213,17 +149,36 @@ class TaskViewSet(NativeView, ViewSet):
         (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
         return self._answer(task, 201, {"Location": task_url(task, request)})
 
+    def amend(self, request: Request, pk: str) -> Response:
+        """Change properties of a task: the operation update."""
+        self.operation = "update"
+        return self.operate(request, pk)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Remove a task: the operation remove."""
+        self.operation = "remove"
+        return self.operate(request, pk)
+
     def operate(self, request: Request, pk: str) -> Response:
         """Do the operation of the route to one task."""
         try:
-            arguments = self.read_body(INPUTS[self.operation])
-            task = self._attempt(arguments)
+            task = self._attempt(self._arguments(INPUTS[self.operation], AttachForm))
         except (APIException, CallError) as error:
             # Whether the task is there, and what one may do to it, is told before what is wrong
             # with the body.
             forbidden = actions.forbidden(self.operation, self.pk, self.call())
             raise forbidden or error from None
+        if self.operation == "remove":
+            return Response(status=204, headers={"ETag": _etag(task)})
         return self._answer(task)
+
+    def _arguments(self, body: type[Strict], form: type[Strict]) -> dict[str, Any]:
+        """What the call says, in a body or, with a file, in a form."""
+        if self.request.method == "DELETE":
+            return self.read_body(Strict)
+        if self.operation == "attach" and is_form(self.request):
+            return self.validated(form, read_form(self.request))
+        return self.read_body(body)
 
     def _attempt(self, arguments: dict[str, Any]) -> Task:
         """The task after the operation. Raises TaskError and CallError."""
@@ -258,7 +213,7 @@ class TaskViewSet(NativeView, ViewSet):
 
     def operate_on_many(self, request: Request) -> Response:
         """Do the operation of the route to many tasks."""
-        arguments = self.read_body(BULK_INPUTS[self.operation])
+        arguments = self._arguments(BULK_INPUTS[self.operation], BulkAttachForm)
         ids: dict[UUID, int | None] = arguments.pop("ids")
         call = self.call(
             reason=arguments.pop("reason", None),

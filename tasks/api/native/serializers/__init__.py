@@ -1,0 +1,22 @@
+"""What goes in and out of this face: strict input for each operation, and documents."""
+
+from .creation import NewTask, related
+from .documents import AttachmentDocument, CommentDocument, documents, operation_url, task_url
+from .fields import Strict
+from .inputs import BULK_INPUTS, INPUTS, AttachForm, BulkAttachForm, Plain
+
+__all__ = [
+    "BULK_INPUTS",
+    "INPUTS",
+    "AttachForm",
+    "AttachmentDocument",
+    "BulkAttachForm",
+    "CommentDocument",
+    "NewTask",
+    "Plain",
+    "Strict",
+    "documents",
+    "operation_url",
+    "related",
+    "task_url",
+]

@@ -1,0 +1,100 @@
+"""What goes in for a new task: its properties, its people, what it belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail, ValidationError
+
+from tasks.models import Job
+from tasks.people import Reference
+from tasks.querysets import TaskQuerySet
+from tasks.roles import GRANTED, TaskRole
+
+from .fields import Flag, Holders, TaskId, Text, Whole
+from .inputs import Properties
+
+
+class People(serializers.Field[dict[Any, Any], Any, Any, Any]):
+    """Users and groups by task role: {role: {"users": [names], "groups": [names]}}."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {"object": "This has to be an object."}
+
+    def to_internal_value(self, data: Any) -> dict[str, Sequence[Reference]]:
+        """The references by role; whether there is such a role is the core's to say."""
+        if not isinstance(data, dict):
+            self.fail("object")
+        found: dict[str, Sequence[Reference]] = {}
+        wrong: dict[str, Any] = {}
+        for role, named in data.items():
+            try:
+                holders = Holders().run_validation(named)
+            except ValidationError as error:
+                wrong[role] = error.detail
+            else:
+                found[TaskRole(role) if role in GRANTED else role] = holders
+        if wrong:
+            raise ValidationError(wrong)
+        return found
+
+    def to_representation(self, value: Any) -> Any:
+        """Not answered with."""
+        raise NotImplementedError
+
+
+class NewTask(Properties):
+    """A task to be made, who is to have to do with it, and whether it waits to be activated."""
+
+    name = Text(max_length=255)
+    source = Text(required=False, allow_null=True, max_length=255)  # type: ignore[assignment]
+    external_id = Text(required=False, allow_null=True, max_length=255)
+    job = Whole(required=False, allow_null=True)
+    short_id = Text(required=False, allow_null=True)
+    parent = TaskId(required=False, allow_null=True)  # type: ignore[assignment]
+    waiting = Flag(required=False)
+    people = People(required=False)
+    example: ClassVar = {
+        "name": "Replace router 7",
+        "description": "",
+        "priority": 5,
+        "due_at": None,
+        "input": {},
+        "people": {"potential_owner": {"users": [], "groups": []}},
+    }
+
+    def validate_short_id(self, value: str | None) -> str | None:
+        """Refuse what is not one to four hexadecimal digits."""
+        if value is not None and not re.fullmatch(r"[0-9a-f]{1,4}", value):
+            raise ValidationError("One to four hexadecimal digits in lower case.", "invalid")
+        return value
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse one half of what belongs together."""
+        for one, other in (("source", "external_id"), ("external_id", "source")):
+            if values.get(one) is not None and values.get(other) is None:
+                raise ValidationError({other: [ErrorDetail(f"{one} needs it.", "required")]})
+        if values.get("short_id") is not None and values.get("job") is None:
+            raise ValidationError({"job": [ErrorDetail("short_id needs it.", "required")]})
+        return values
+
+
+def related(values: dict[str, Any], visible: TaskQuerySet) -> dict[str, Any]:
+    """The job and the parent that a new task names, looked up.
+
+    `visible` are the tasks that the caller sees. Raises ValidationError: a hidden parent is as
+    unknown as a missing one.
+    """
+    found: dict[str, Any] = {}
+    if values.get("job") is not None:
+        found["job"] = Job.objects.filter(pk=values["job"]).first()
+        if found["job"] is None:
+            raise ValidationError({"job": [ErrorDetail("There is no such job.", "unknown_job")]})
+    if values.get("parent") is not None:
+        found["parent"] = visible.filter(pk=values["parent"]).first()
+        if found["parent"] is None:
+            problem = ErrorDetail("There is no such task.", "task_not_found")
+            raise ValidationError({"parent": [problem]})
+    return found
