@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
-
 from accounts.leaving import OpenWork
 from accounts.models import User
 
 from . import people
 from .actions import ACTIONS, UNIT, Call, Outcome
 from .lifecycle import TRANSFERS
-from .models import Channel, Task, TaskGroupRole, TaskUserRole
-from .querysets import TaskQuerySet, permission_ids
+from .models import Channel, Task
+from .querysets import TaskQuerySet
 from .roles import GRANTED, TaskRole
 
 
@@ -97,14 +95,9 @@ def _told(what: str, outcome: Outcome) -> str:
 
 def _without_administrator(leaver: User) -> Iterable[tuple[User, TaskQuerySet]]:
     """Open tasks whose administrators have all left, by their originators that have not."""
-    administrator = permission_ids()[TaskRole.ADMINISTRATOR]
-    rows = Q(content_object=OuterRef("pk"), permission=administrator)
     orphans: TaskQuerySet = Task.objects.given_to(
         "user", leaver.pk, TaskRole.ADMINISTRATOR, open_only=True
-    ).exclude(
-        Exists(TaskUserRole.objects.filter(rows, user__is_active=True))
-        | Exists(TaskGroupRole.objects.filter(rows, group__is_active=True))
-    )
+    ).without_administrator()
     originators = User.objects.filter(
         is_active=True, pk__in=orphans.order_by().values("originator")
     )

@@ -172,6 +172,17 @@ class TaskQuerySet(QuerySet["Task"]):
             ~Q(Exists(users)), ~Q(Exists(members)), state=State.READY, kind=Kind.MANUAL
         )
 
+    def without_administrator(self) -> TaskQuerySet:
+        """Tasks of which no active account and no active group holds the role itself."""
+        rows = {
+            "content_object": OuterRef("pk"),
+            "permission_id": permission_ids()[TaskRole.ADMINISTRATOR],
+        }
+        return self.exclude(
+            Exists(self._rows("user").filter(**rows, user__is_active=True))
+            | Exists(self._rows("group").filter(**rows, group__is_active=True))
+        )
+
     def open(self) -> TaskQuerySet:
         """The tasks that have not ended."""
         return self.filter(state__in=OPEN)

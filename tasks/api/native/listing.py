@@ -27,6 +27,7 @@ VIEWS: Final = {
     "mine": TaskQuerySet.held_by,
     "available": TaskQuerySet.available_to,
     "team": TaskQuerySet.of_teams_of,
+    "unclaimable": lambda tasks, user: tasks.unclaimable(),
 }
 """The named views of the list."""
 

@@ -15,7 +15,7 @@ from rest_framework.reverse import reverse
 
 from tasks import actions, reading
 from tasks.actions import ACTIONS, Answer, Draft
-from tasks.errors import AlreadyOwner, CallError, StaleTask, TaskNotFound
+from tasks.errors import AlreadyOwner, CallError, StaleTask
 from tasks.lifecycle import OPERATIONS
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
@@ -191,7 +191,10 @@ class TaskViewSet(TaskView):
             )
             refused = outcome.refused.get(self.pk)
             if isinstance(refused, AlreadyOwner) and self.operation in REPEATABLE:
-                return self._own()
+                held = self._held(refused.version or 0)
+                if held is not None:
+                    return held
+                continue  # it has changed since, so the question stands anew
             # If-Match may name several versions. They only rise, so this ends.
             if (
                 isinstance(refused, StaleTask)
@@ -202,14 +205,13 @@ class TaskViewSet(TaskView):
                 continue
             return outcome.one()
 
-    def _own(self) -> Task:
-        """The task that the account holds already; without asking whether it may view tasks."""
+    def _held(self, version: int) -> Task | None:
+        """The task of that version, which the account holds; None where it is past.
+
+        Not asked is whether the account may view tasks: it is answered as after a claim.
+        """
         seen: TaskQuerySet = Task.objects.visible_to(self.user)
-        task = seen.filter(pk=self.pk).first()
-        if task is None:
-            raise TaskNotFound
-        found: Task = task
-        return found
+        return seen.filter(pk=self.pk, version=version).first()
 
     def operate_on_many(self, request: Request) -> Response:
         """Do the operation of the route to many tasks."""
