@@ -6,7 +6,7 @@ allowed and refused by the rule book (`lifecycle`), writes once, and answers for
 
 from tasks.calls import Call, Outcome
 
-from .asking import forbidden, permitted
+from .asking import forbidden, permitted, permitted_rows
 from .course import (
     activate,
     exit,
@@ -66,6 +66,7 @@ __all__ = [
     "import_",
     "nominate",
     "permitted",
+    "permitted_rows",
     "plan",
     "raise_error",
     "release",

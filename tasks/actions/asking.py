@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from tasks import errors, work_items
@@ -64,3 +65,11 @@ def forbidden(name: str, pk: UUID, call: Call) -> errors.TaskError | None:
     if isinstance(error, errors.NotAuthorized):
         error.version, error.holder = standing.version, standing.owner_name
     return error
+
+
+def permitted_rows(name: str, task: Task, call: Call) -> dict[Any, errors.TaskError | None]:
+    """As `permitted`, for each row of one operation that has several: task roles or properties."""
+    standing, held = _standing(task.pk, call)
+    if standing is None:
+        return {key: errors.TaskNotFound() for key in ROWS[name]}
+    return {key: row.refusal(standing, held, call) for key, row in ROWS[name].items()}
