@@ -234,7 +234,8 @@ def test_bad_ways_to_assign(cast: Cast) -> None:
 def test_subtasks_are_those_that_one_sees(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = make_task(cast.dave, cast.noc)
     assert read(cast.bob, parent, "/subtasks") == {"identifier": "tkiid", "items": []}
-    seen = make_tasks(2, cast.dave, [cast.noc], parent=parent)
+    made = make_tasks(2, cast.dave, [cast.noc], parent=parent)
+    seen = sorted(made, key=lambda task: task.pk)
     hidden = make_task(cast.dave, cast.carol, parent=parent)
     items = read(cast.bob, parent, "/subtasks")["items"]
     assert [item["tkiid"] for item in items] == [tkiid(task.pk) for task in seen]

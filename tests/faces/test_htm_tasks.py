@@ -220,6 +220,7 @@ def test_months_and_years_follow_the_calendar() -> None:
         ("suspend&deadline=2099-01-01T00:00:00&duration=P1D", "CWTKA0123E"),
         ("suspend&deadline=", "CWTKA0083E"),
         ("suspend&deadline=tomorrow", "CWTKA0083E"),
+        ("suspend&deadline=٢099-01-01T00:00:00", "CWTKA0083E"),
         ("suspend&deadline=2099-02-30T00:00:00", "CWTKA0083E"),
         ("suspend&deadline=2099-01-01T00:00:00&deadline=2099-01-01T00:00:00", "CWTKA0123E"),
         ("suspend&duration=", "CWTKA0121E"),

@@ -67,7 +67,7 @@ def deadline(name: str, text: str) -> Moment:
     Raises BadRequest for any other text.
     """
     try:
-        at = parse_datetime(text)
+        at = parse_datetime(text) if text.isascii() else None  # other digits count as digits too
     except ValueError:
         at = None
     if at is None:
