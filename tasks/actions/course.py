@@ -24,10 +24,21 @@ _OFF_HOLD: dict[str, Any] = {"on_hold": False, "wakeup_at": None}
 
 
 @action
-def activate(ids: Sequence[UUID], *, call: Call) -> Outcome:
-    """Offer waiting tasks to their potential owners; the caller becomes the starter."""
-    with performing(OPERATIONS["activate"], ids, call) as run:
-        run.change(**started_by(run))
+def activate(ids: Sequence[UUID], *, call: Call, input: Any = None) -> Outcome:
+    """Offer waiting tasks to their potential owners; the caller becomes the starter.
+
+    A new `input`, if one is given, is written in the same step (IBM, Task, PUT action=start): the
+    same task roles may replace it and start the task.
+    """
+    with performing(
+        OPERATIONS["activate"],
+        ids,
+        call,
+        columns=() if input is None else ("input", "secret_pointers"),
+        valid=lambda task: check_data(call, input=input),
+    ) as run:
+        data = {} if input is None else replaced(input=input)
+        run.change(**_merged(started_by(run), data))
     return run.outcome
 
 

@@ -164,7 +164,7 @@ def complete(
     ) as run:
         run.change(
             to=lambda task: State.FAILED if failing(task) else State.COMPLETED,
-            **_output(output),
+            **_result(output, keeps_fault=fails_with_fault and output is None),
         )
     return run.outcome
 
@@ -193,7 +193,7 @@ def finish(
         run.change(
             to=FINISH_STATES[finish_state],
             defaults={"owner_id": call.user_id, "claimed_at": run.at},
-            **_output(output),
+            **_result(output, keeps_fault=not succeeded),
         )
     return run.outcome
 
@@ -240,8 +240,12 @@ def _check_output(task: LockedTask, output: Any, call: Call) -> errors.TaskError
     return error
 
 
-def _output(output: Any) -> dict[str, Any]:
-    return {} if output is None else replaced(output=output)
+def _result(output: Any, *, keeps_fault: bool) -> dict[str, Any]:
+    """What changes in the data of a task that ends; a fault saved before goes where all is well."""
+    data: dict[str, Any] = {} if keeps_fault else {"fault": None, "fault_name": ""}
+    if output is not None:
+        data["output"] = output
+    return replaced(**data) if data else {}
 
 
 def stored(task: LockedTask, column: str) -> Any:

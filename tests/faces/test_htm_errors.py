@@ -45,6 +45,9 @@ EVERY_REASON: list[tuple[Refusal, int, str]] = [
     (errors.NotAuthorized(operation="claim"), 401, "CWTKA0068E"),
     (errors.InvalidTaskState(state="ready", operation="release"), 409, "CWTKA0062E"),
     (errors.TaskSuspended(operation="claim"), 409, "CWTKA0072E"),
+    (errors.NotSuspended(), 409, "CWTKA0112E"),
+    (errors.NotSkippable(), 409, "CWTKA0064E"),
+    (errors.SubtasksOpen(), 409, "CWTKA0075E"),
     (errors.WrongKind(kind="automatic", operation="claim"), 409, "CWTKA0064E"),
     (errors.StaleTask(expected=3), 412, "CWTKA0007E"),
     (errors.AlreadyOwner(owner="bob"), 409, "CWTKA0062E"),
@@ -62,6 +65,8 @@ EVERY_REASON: list[tuple[Refusal, int, str]] = [
     (errors.TargetEmpty(name="x"), 400, "CWTKA0084E"),
     (errors.UnknownRole(role="x"), 400, "CWTKA0022E"),
     (errors.InvalidArgument(field="to", why="no"), 400, "CWTKA0123E"),
+    (errors.InvalidArgument(field="due_at", why="no"), 400, "CWTKA0149E"),
+    (errors.InvalidArgument(field="priority", why="no"), 400, "CWTKA0136E"),
     (errors.ExternalIdTaken(external_id="x", source="y"), 409, "CWTKA0007E"),
     (errors.FileTooLarge(limit=2), 413, "CWTKA0005E"),
     (errors.TooManyTasks(count=3, limit=2), 413, "CWTKA0005E"),
@@ -84,8 +89,8 @@ def test_every_reason(
             reason.version = 7
         raise reason
 
-    monkeypatch.setattr(actions, "transfer", act)
-    task = tkiid(uuid4())
+    monkeypatch.setitem(actions.ACTIONS, "transfer", act)
+    task = tkiid(held_by_bob(cast)[0].pk)
     response = send(f"/task/{task}/role/owner?action=transfer&toUser=alice", cast.bob)
     assert response.status_code == status
     assert json.loads(response.content) == error(*describe(reason))
@@ -375,9 +380,7 @@ def raising(problem: Exception) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("problem", [OperationalError("secret host"), InterfaceError("closed")])
-@pytest.mark.parametrize(
-    "where", ["tasks.actions.transfer", "accounts.authentication.verify_basic"]
-)
+@pytest.mark.parametrize("where", ["tasks.work_items.lock", "accounts.authentication.verify_basic"])
 def test_without_the_database(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, problem: Exception, where: str
 ) -> None:
@@ -391,7 +394,7 @@ def test_without_the_database(
 def test_an_unexpected_problem_is_logged_and_shows_nothing(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(actions, "transfer", raising(RuntimeError("secret")))
+    monkeypatch.setitem(actions.ACTIONS, "transfer", raising(RuntimeError("secret")))
     with caplog.at_level(logging.ERROR):
         response = bulk(cast.dave, [uuid4()], "toUser=alice")
     assert_error(response, 500, "CWTKA0016E")
@@ -402,7 +405,7 @@ def test_an_unexpected_problem_is_logged_and_shows_nothing(
 
 
 def test_nothing_is_forbidden_by_403(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "transfer", raising(PermissionDenied()))
+    monkeypatch.setitem(actions.ACTIONS, "transfer", raising(PermissionDenied()))
     response = bulk(cast.dave, [uuid4()], "toUser=alice")
     assert_error(response, 401, "CWTKA0012E")
     assert "WWW-Authenticate" not in response

@@ -344,7 +344,7 @@ def test_a_claim_that_was_overtaken_is_made_again(
         tried.append(outcome)
         return outcome
 
-    monkeypatch.setattr("tasks.api.itential.views.Claim.action", staticmethod(overtaken))
+    monkeypatch.setitem(actions.ACTIONS, "claim", overtaken)
     data = document(act("claim", task, cast.alice), CLAIMED)
     assert data["metrics"]["owner"] == cast.alice.object_id
     assert len(tried) == 2

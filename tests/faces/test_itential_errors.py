@@ -9,6 +9,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
+from tasks.actions import ACTIONS
 from tasks.errors import InvalidArgument
 from tasks.models import Task
 from tests.conftest import Cast
@@ -341,7 +342,7 @@ def test_a_refusal_of_the_call_is_in_the_envelope(
     def fail(*args: Any, **more: Any) -> None:
         raise InvalidArgument(field="x", why="y")
 
-    monkeypatch.setattr("tasks.api.itential.views.Release.action", staticmethod(fail))
+    monkeypatch.setitem(ACTIONS, "release", fail)
     assert_error(act("release", task, cast.alice), 400, "x: y")
 
 

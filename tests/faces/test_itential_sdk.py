@@ -11,11 +11,12 @@ from django.test.testcases import LiveServerThread
 from ipsdk import platform_factory
 from ipsdk.exceptions import HTTPStatusError
 
+from accounts.models import Role
 from taskmanager.wsgi import application
 from tasks.lifecycle import State
 from tasks.models import AuditEvent, Task
 from tests.conftest import Cast
-from tests.factories import make_task
+from tests.factories import JobFactory, make_task
 
 Connect = Callable[..., Any]
 
@@ -102,6 +103,35 @@ def test_claim_release_and_assign(committed_cast: Cast, connect: Connect) -> Non
         ("released", "bob", "itential"),
         ("assigned", "alice", "itential"),
     ]
+
+
+def test_finish_retry_and_the_job(committed_cast: Cast, connect: Connect) -> None:
+    cast = committed_cast
+    cast.bob.roles.add(Role.objects.get(name="retryUser"))
+    job = JobFactory(name="Replace fra-edge-07")
+    task = make_task(cast.dave, cast.noc, job=job, short_id="3a1f")
+    route = f"/operations-manager/jobs/{job.object_id}"
+    alice, bob, frank = (connect(name) for name in ("alice", "bob", "frank"))
+
+    body = {"taskData": {"finish_state": "failure", "variables": {"why": "no spare part"}}}
+    finished = bob.post(f"{route}/tasks/3a1f/finish", json=body)
+    assert finished.status_code == 200
+    assert finished.json()["data"]["tasks"]["3a1f"]["status"] == "failure"
+    assert alice.get(route).json()["data"] == finished.json()["data"]
+    assert refused(lambda: frank.get(route)) == (404, "There is no such job.")
+    message = "You are not permitted to retry this task."
+    assert refused(lambda: alice.post(f"{route}/tasks/3a1f/retry")) == (403, message)
+
+    retried = bob.post(f"{route}/tasks/3a1f/retry", json={"variables": {"site": "MUC1"}})
+    assert retried.json()["data"]["variables"]["incoming"] == {"site": "MUC1"}
+    body["taskData"]["finish_state"] = "success"
+    alice.post(f"{route}/tasks/{task.pk}/finish", json=body)
+    whole = bob.get(route, params={"dereference": "tasks"}).json()["data"]
+    assert (whole["status"], whole["metrics"]["progress"]) == ("complete", 1)
+    iteration = whole["tasks"]["3a1f"]["iterations"][0]
+    assert iteration["metrics"]["user"] == cast.alice.object_id
+    happened = AuditEvent.objects.filter(task_id=task.pk).order_by("version")
+    assert [event.event for event in happened] == ["created", "finished", "retried", "finished"]
 
 
 def test_a_wrong_password_is_an_error_of_the_client(connect: Connect) -> None:

@@ -193,9 +193,18 @@ def test_whoami_tells_what_one_is_and_may(cast: Cast) -> None:
             "/operations-manager/tasks/:taskId/claim",
             "/operations-manager/tasks/:taskId/assign",
             "/operations-manager/tasks/:taskId/release",
+            "/operations-manager/jobs/:jobId/tasks/:taskId/finish",
+            "/operations-manager/jobs/:id",
         ],
         "methods": {
-            "OperationsManager": ["getTask", "claimTask", "assignTask", "releaseTask"],
+            "OperationsManager": [
+                "getTask",
+                "claimTask",
+                "assignTask",
+                "releaseTask",
+                "finishManualTask",
+                "getJob",
+            ],
         },
     }
 
@@ -205,9 +214,10 @@ def test_whoami_by_role(cast: Cast) -> None:
         found: list[str] = send("GET", "/whoami", who).json()["methods"]["OperationsManager"]
         return found
 
-    assert methods(cast.erin) == methods(cast.svc_reader) == ["getTask"]
-    assert methods(cast.svc_integration) == ["claimTask", "assignTask", "releaseTask"]
-    assert len(methods(cast.root)) == 4
+    assert methods(cast.erin) == methods(cast.svc_reader) == ["getTask", "getJob"]
+    writing = ["claimTask", "assignTask", "releaseTask", "finishManualTask"]
+    assert methods(cast.svc_integration) == writing
+    assert len(methods(cast.root)) == 7
     cast.noc.roles.add(cast.erin.roles.get())
     Membership.objects.create(user=cast.frank, group=cast.noc)
     cast.frank.roles.clear()

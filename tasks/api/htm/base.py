@@ -21,14 +21,16 @@ from rest_framework.views import APIView
 
 from accounts.authentication import BasicAuthentication, LockedOut, TokenAuthentication
 from accounts.models import User
+from tasks import actions
 from tasks.actions import Call
 from tasks.api import RETRY_SECONDS, database_in_trouble
 from tasks.api.middleware import LARGE_BODY, request_id_of
 from tasks.api.parsers import BadBody, JSONByDefault, StrictJSONParser
-from tasks.errors import Refusal, TaskError
-from tasks.models import Channel
+from tasks.errors import CallError, Refusal, TaskError
+from tasks.models import Channel, Task
 
 from .errors import NUMBERS, STATUSES, BadRequest, describe, error_object
+from .verbs import Act
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,12 @@ class BulkParser(StrictJSONParser):
     max_bytes = LARGE_BODY
 
 
+class MessageParser(BulkParser):
+    """JSON that is a message of a task, whose texts may have any length within the body's."""
+
+    free = frozenset({""})
+
+
 class HTMView(APIView):
     """One resource of this face.
 
@@ -55,7 +63,7 @@ class HTMView(APIView):
     is asked who he is, and in `answers_json` whether there is a body to accept in its answer.
     """
 
-    http_method_names = ["put"]  # noqa: RUF012  (the type is Django's)
+    http_method_names = ["get", "head", "put", "delete"]  # noqa: RUF012  (the type is Django's)
     authentication_classes = (BasicCredentials, TokenAuthentication)
     permission_classes = (IsAuthenticated,)
     parser_classes = (BulkParser,)
@@ -96,6 +104,21 @@ class HTMView(APIView):
             bulk=bulk,
             versions=versions or {},
         )
+
+    def perform(self, act: Act, pk: UUID, versions: Mapping[UUID, int]) -> Task:
+        """Do something to one task, and answer with it as it was committed.
+
+        Whether the task is there, and what one may do to it, is told before what is wrong with
+        the body. Raises TaskError, CallError, BadRequest, APIException.
+        """
+        if act.carries_data:
+            self.request.parsers = [MessageParser()]
+        try:
+            arguments = act.read(self.request, self.user)
+            call = self.call(versions=versions)
+            return actions.ACTIONS[act.operation]([pk], call=call, **arguments).one()
+        except (APIException, BadRequest, CallError) as error:
+            raise actions.forbidden(act.operation, pk, self.call()) or error from None
 
     def handle_exception(self, exc: Exception) -> HttpResponse:  # type: ignore[override]
         """Any exception as this face's error object."""

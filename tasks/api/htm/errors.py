@@ -81,8 +81,25 @@ class BadRequest(Exception):
         self.number = number
 
 
+FIELDS: Final[dict[str, tuple[str, str]]] = {
+    "claim_while_on_hold": ("supportsClaimIfSuspended", "CWTKA0149E"),
+    "custom_properties": ("customProperties", "CWTKA0149E"),
+    "description": ("description", "CWTKA0149E"),
+    "due_at": ("dueTime", "CWTKA0149E"),
+    "expires_at": ("expirationTime", "CWTKA0149E"),
+    "fault_name": ("faultName", "CWTKA0158E"),
+    "name": ("name", "CWTKA0149E"),
+    "priority": ("priority", "CWTKA0136E"),
+    "until": ("deadline or duration", "CWTKA0158E"),
+}
+"""What this face calls an argument of the core, and the message id for a bad value of it."""
+
+
 def describe(error: Refusal) -> tuple[str, str]:
     """Message id and text of a refusal, alike in an error object and in a bulk report."""
+    if isinstance(error, errors.InvalidArgument) and error.params["field"] in FIELDS:
+        name, number = FIELDS[error.params["field"]]
+        return number, f"{name}: {error.params['why']}"
     answer = STATUSES[type(error)]
     return answer.number, answer.message.format(**error.params) or error.text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from uuid import UUID
 
 from .errors import BadRequest
@@ -29,3 +30,11 @@ def parse(text: str) -> UUID:
 def tkiid(pk: UUID) -> str:
     """The id of a task as this face writes it."""
     return "_TKI:" + ".".join(f"{pk.int >> shift & 0xFFFFFFFF:x}" for shift in (96, 64, 32, 0))
+
+
+def parse_all(texts: Iterable[str]) -> dict[UUID, str]:
+    """Several tasks, each with its id as it was sent; of duplicates the first stays."""
+    found: dict[UUID, str] = {}
+    for text in texts:
+        found.setdefault(parse(text), text)
+    return found

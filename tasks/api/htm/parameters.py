@@ -1,9 +1,9 @@
-"""What a call of this face says: its parameters and its list of tasks, read without any look-up."""
+"""What the parameters of a call say, read without any look-up."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.http import QueryDict
@@ -14,12 +14,37 @@ from tasks.api.conditions import expected_version
 from tasks.people import Reference
 from tasks.roles import COLUMNS, TaskRole
 
-from . import ids
+from . import ids, times
 from .errors import BadRequest
-from .verbs import ROLES
+from .words import ACTIONS, OTHER_ACTIONS, READING, ROLES, UPDATES
 
-KNOWN = ("action", "toUser", "fromUser", "toGroup", "fromGroup", "federationMode")
+KNOWN = (
+    "action",
+    "actions",
+    "deadline",
+    "duration",
+    "faultName",
+    "federationMode",
+    "fromGroup",
+    "fromUser",
+    "keepTaskData",
+    "mode",
+    "new",
+    "newEventType",
+    "newUser",
+    "parentTaskID",
+    "relation",
+    "taskIDs",
+    "toGroup",
+    "toUser",
+)
 """All other parameters are passed over, as IBM's interface does."""
+
+Given = dict[str, str]
+"""The known parameters of one call."""
+
+BOOLEANS: Final = {"true": True, "false": False}
+"""How IBM writes a boolean parameter; anything else is refused (section 5.3)."""
 
 
 class Move(NamedTuple):
@@ -35,7 +60,7 @@ class Move(NamedTuple):
         return {"role": self.role, "to": self.to, "from_": None if own else self.from_}
 
 
-def known(query: QueryDict) -> dict[str, str]:
+def known(query: QueryDict) -> Given:
     """The parameters that this face knows, each given once and with a value.
 
     `federationMode=true` says what is so anyway; false cannot be had (spec, section 5.4).
@@ -52,13 +77,43 @@ def known(query: QueryDict) -> dict[str, str]:
     return found
 
 
-def action(given: dict[str, str], supported: Collection[str]) -> str:
-    """The value of the one required parameter. Raises CWTKA0122E without, CWTKA0158E if unknown."""
-    if "action" not in given:
-        raise BadRequest("CWTKA0122E", "The parameter action is missing.")
-    if given["action"] not in supported:
-        raise _unsupported("action", given["action"], supported)
-    return given["action"]
+def required(given: Given, name: str) -> str:
+    """A parameter that must be there and must not be empty: CWTKA0122E, CWTKA0158E."""
+    if name not in given:
+        raise BadRequest("CWTKA0122E", f"The parameter {name} is missing.")
+    if not given[name]:
+        raise BadRequest("CWTKA0158E", f"The parameter {name} is empty.")
+    return given[name]
+
+
+def choice(given: Given, name: str, supported: Collection[str]) -> str:
+    """A required parameter with a set of values. Raises CWTKA0122E, CWTKA0158E."""
+    if name not in given:
+        raise BadRequest("CWTKA0122E", f"The parameter {name} is missing.")
+    if given[name] not in supported:
+        raise _unsupported(name, given[name], supported)
+    return given[name]
+
+
+def boolean(given: Given, name: str) -> bool:
+    """An optional boolean, false by default."""
+    return name in given and BOOLEANS[choice(given, name, BOOLEANS)]
+
+
+def hold(given: Given, *, needed: bool = False) -> times.Moment:
+    """When a task wakes up: at `deadline`, after `duration`, or never (section 1.5).
+
+    Raises CWTKA0123E for both, and CWTKA0122E for neither where one is `needed`.
+    """
+    if "deadline" in given and "duration" in given:
+        raise BadRequest("CWTKA0123E", "Either deadline or duration can be given, not both.")
+    if "deadline" in given:
+        return times.deadline("deadline", given["deadline"])
+    if "duration" in given:
+        return times.duration("duration", given["duration"])
+    if needed:
+        raise BadRequest("CWTKA0122E", "The parameter deadline or duration is missing.")
+    return lambda user: None
 
 
 def role(text: str) -> TaskRole:
@@ -68,7 +123,14 @@ def role(text: str) -> TaskRole:
     return ROLES[text]
 
 
-def move(given: dict[str, str], task_role: TaskRole) -> Move:
+def receiver(given: Given, task_role: TaskRole) -> Reference:
+    """Whom `assign` gives a task role (sections 1.8 and 3.8); CWTKA0022E where nobody can be."""
+    if task_role in COLUMNS:
+        raise BadRequest("CWTKA0022E", f"Nobody is assigned the role {task_role.label}.")
+    return people.user(required(given, "newUser"))
+
+
+def move(given: Given, task_role: TaskRole) -> Move:
     """Who hands over to whom (sections 1.7 and 4.2).
 
     `toUser`; `toUser` and `fromUser`; or `toGroup` and `fromGroup`. Raises CWTKA0122E where nobody
@@ -101,20 +163,20 @@ def move(given: dict[str, str], task_role: TaskRole) -> Move:
     return Move(task_role, to, from_)
 
 
-def task_ids(body: Any) -> dict[UUID, str]:
-    """The tasks of a bulk call, each with its id as it was sent; of duplicates the first stays.
+def task_ids(given: Given) -> dict[UUID, str]:
+    """The tasks of the parameter taskIDs, a comma list, each as it was sent (section 1.11)."""
+    return ids.parse_all(required(given, "taskIDs").split(","))
 
-    Raises BadRequest, for one malformed id too: then nothing is done (section 1.6).
-    """
-    if not isinstance(body, dict) or "taskIDs" not in body:
-        raise BadRequest("CWTKA0159E", "The property taskIDs is missing in the request body.")
-    sent = body["taskIDs"]
-    if not isinstance(sent, list) or not all(isinstance(text, str) for text in sent):
-        raise BadRequest("CWTKA0149E", "The property taskIDs is not a list of strings.")
-    found: dict[UUID, str] = {}
-    for text in sent:
-        found.setdefault(ids.parse(text), text)
-    return found
+
+def actions(given: Given) -> frozenset[str]:
+    """The actions that are asked about: all, or those of a comma list (section 1.11)."""
+    every = frozenset((*READING, *ACTIONS, *UPDATES)) | OTHER_ACTIONS
+    if "actions" not in given:
+        return every
+    asked = frozenset(given["actions"].split(","))
+    for name in sorted(asked - every):
+        raise _unsupported("actions", name, sorted(every))
+    return asked
 
 
 def expected(if_match: str | None, pk: UUID) -> dict[UUID, int]:

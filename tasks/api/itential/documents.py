@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -40,6 +40,15 @@ METHODS = {
     "claimTask": (permission_for("claim"), "/operations-manager/tasks/:taskId/claim"),
     "assignTask": (permission_for("assign"), "/operations-manager/tasks/:taskId/assign"),
     "releaseTask": (permission_for("release"), "/operations-manager/tasks/:taskId/release"),
+    "finishManualTask": (
+        permission_for("finish"),
+        "/operations-manager/jobs/:jobId/tasks/:taskId/finish",
+    ),
+    "retryTask": (
+        permission_for("retry"),
+        "/operations-manager/jobs/:jobId/tasks/:taskId/retry",
+    ),
+    "getJob": (VIEW, "/operations-manager/jobs/:id"),
 }
 """Each method of this face with the permission that it takes and its route."""
 
@@ -168,7 +177,7 @@ def _metrics(task: Task) -> dict[str, Any]:
     if task.claimed_at:
         metrics["claim_time"] = iso(task.claimed_at)
     if task.ended_at:
-        metrics["end_time"] = (task.ended_at - _EPOCH) // _MILLISECOND
+        metrics["end_time"] = _milliseconds(task.ended_at)
     if task.owner:
         metrics["owner"] = task.owner.object_id
     return metrics
@@ -186,6 +195,113 @@ def _job(task: Task, job: Job, *, whole: bool) -> dict[str, Any]:
         "ancestors": ancestors,
         **task.imported.get("job", {}),
     }
+
+
+JOB_TARGETS = frozenset({"tasks", "accounts.createdBy"})
+"""What a job can be asked to expand (spec, 2.5); who created a job is not kept here."""
+
+
+def job_document(
+    job: Job, readings: Sequence[Reading], dereference: Collection[str] = ()
+) -> dict[str, Any]:
+    """The job as spec 1.7 has it, as far as it is known here: by those of its tasks in `readings`.
+
+    Status, times and progress are theirs, since a job has none of its own. Imported members that
+    tell nothing of other tasks come back as they were. `dereference` are those of JOB_TARGETS to
+    expand.
+    """
+    tasks = [reading.task for reading in readings]
+    kept = {name: value for name, value in job.imported.items() if name in _OF_JOBS}
+    ended = [task for task in tasks if task.state in ENDED]
+    started = min((task.activated_at or task.created_at for task in tasks), default=job.created_at)
+    metrics: dict[str, Any] = {
+        "user": None,
+        "owner": None,
+        **kept.pop("metrics", {}),
+        "start_time": _milliseconds(started),
+        "progress": len(ended) / len(tasks) if tasks else 0,
+    }
+    metrics.pop("end_time", None)
+    if tasks and len(ended) == len(tasks):
+        metrics["end_time"] = max(_milliseconds(task.ended_at or started) for task in tasks)
+    return {
+        "type": "automation",
+        "created": iso(job.created_at),
+        "encodingVersion": 1,
+        "ancestors": [job.object_id],
+        "parent": None,
+        "groups": ["default"],
+        "watchers": [],
+        "warnings": [],
+        "validationErrors": [],
+        **kept,
+        "_id": job.object_id,
+        "name": job.name,
+        "description": job.description or None,
+        "status": _job_status(tasks),
+        "last_updated": iso(max((task.updated_at for task in tasks), default=job.created_at)),
+        "variables": {"_id": job.object_id},
+        "error": [_job_error(reading) for reading in readings if reading.task.state in FAILING],
+        "metrics": metrics,
+        "tasks": {
+            reading.task.short_id or str(reading.task.pk): _job_task(reading, dereference)
+            for reading in readings
+        },
+    }
+
+
+FAILING = (State.FAILED, State.ERROR)
+"""The states that a job is in error for, until somebody has tried again."""
+
+
+def _job_status(tasks: Sequence[Task]) -> str:
+    """The status of the job that these tasks make: one of the six a job may have."""
+    states = {task.state for task in tasks}
+    if not states.isdisjoint(FAILING):
+        return "error"
+    running = [task for task in tasks if task.state not in ENDED]
+    if any(task.state != State.CREATED and not task.on_hold for task in running):
+        return "running"
+    if running:
+        return "paused" if any(task.on_hold for task in running) else "incomplete"
+    return "complete" if State.COMPLETED in states else "canceled"
+
+
+def _job_error(reading: Reading) -> dict[str, Any]:
+    task, fault = reading.task, reading.fault
+    message = task.fault_name or "The task has failed." if fault is None else fault
+    return {
+        "task": task.short_id or str(task.pk),
+        "message": message if isinstance(message, str) else _as_object(message),
+        "timestamp": _milliseconds(task.ended_at or task.updated_at),
+    }
+
+
+def _job_task(reading: Reading, dereference: Collection[str]) -> dict[str, Any]:
+    """A task as its job shows it: a node, whose iteration is the task itself."""
+    task, document = reading.task, task_document(reading)
+    metrics = document["metrics"]
+    return {
+        **{name: document[name] for name in _OF_NODES},
+        "canvasName": task.name,
+        "displayName": document["app"],
+        "description": task.description or None,
+        "locationType": None,
+        "owner": metrics["owner"],
+        "taskId": task.short_id or str(task.pk),
+        "iterations": [document if "tasks" in dereference else str(task.pk)],
+        "retrySettings": None,
+        "scheduled": document["status"] == "scheduled",
+        **{name: metrics[name] for name in _METRICS_OF_NODES if name in metrics},
+    }
+
+
+_OF_NODES = ("name", "location", "app", "type", "variables", "groups", "status")
+_METRICS_OF_NODES = ("start_time", "end_time", "finish_state")
+
+
+def _milliseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MILLISECOND
 
 
 def account(user: User) -> dict[str, Any]:

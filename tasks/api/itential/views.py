@@ -18,9 +18,9 @@ from accounts import authentication
 from accounts.authentication import ItentialAuthentication
 from accounts.models import Token, User
 from tasks import actions, people, reading
-from tasks.actions import Call
+from tasks.actions import ACTIONS, Call
 from tasks.api.conditions import expected_version
-from tasks.errors import AlreadyOwner, CallError, NotAuthorized, TaskNotFound
+from tasks.errors import AlreadyOwner, CallError
 from tasks.models import Channel, Task
 from tasks.uuid7 import uuid_of
 
@@ -28,7 +28,7 @@ from .base import ItentialView, bad_body, members_of
 from .documents import TARGETS, identity, may_expand, project, task_document
 from .errors import envelope, with_version
 
-_OBJECT_ID = re.compile(r"[0-9a-f]{24}")
+OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _CREDENTIALS = ("username", "password")
 
 # --- Sessions -----------------------------------------------------------------------------------
@@ -152,11 +152,13 @@ class TaskRoute(ItentialView):
         self.task_id = task_id
 
 
-class GetTask(TaskRoute):
-    """GET /operations-manager/tasks/:id."""
+class Projected(ItentialView):
+    """A route whose answer can be asked for in parts, or with what it refers to expanded."""
+
+    expandable: ClassVar[frozenset[str]]
 
     def read(self, request: Request, **parts: str) -> None:
-        """Check id and parameters; those that Itential does not know it ignores, and so do we."""
+        """Check the parameters; those that Itential does not know it ignores, and so do we."""
         super().read(request, **parts)
         lists: dict[str, set[str]] = {}
         for name in ("include", "exclude", "dereference"):
@@ -165,29 +167,44 @@ class GetTask(TaskRoute):
         self.include, self.exclude, self.targets = lists.values()
         if self.include and self.exclude - {"_id"}:
             raise ParseError("Parameter 'exclude' goes with 'include' only for '_id'.")
-        if not self.targets <= TARGETS:
+        if not self.targets <= self.expandable:
             raise ParseError("Unsupported dereference target(s)")
+
+    def retrieved(self, document: dict[str, Any]) -> HttpResponse:
+        """The document, or the part of it that is asked for."""
+        data = project(document, self.include, self.exclude)
+        return envelope("Successfully retrieved item", data)
+
+
+class GetTask(Projected, TaskRoute):
+    """GET /operations-manager/tasks/:id."""
+
+    expandable = TARGETS
 
     def get(self, request: Request, task_id: str) -> HttpResponse:
         """Answer with the task document, or the part of it that is asked for."""
         task = reading.find(self.task_id, self.user)
         may_expand(self.user, self.targets)
         document = task_document(reading.read(task, self.user), self.targets)
-        data = project(document, self.include, self.exclude)
-        return with_version(envelope("Successfully retrieved item", data), task.version)
+        return with_version(self.retrieved(document), task.version)
 
 
 class Act(TaskRoute):
     """A route that does something to one task."""
 
-    action: ClassVar[actions.Action]
+    operation: ClassVar[str]
+    """The operation of the core."""
+
     done: ClassVar[str]
-    probe: ClassVar[dict[str, Any]] = {}
-    """Arguments with which to ask whether the caller may do this at all."""
+    """What a success says."""
 
     def read(self, request: Request, **parts: str) -> None:
         """Check the id, and the version that the caller expects."""
         super().read(request, **parts)
+        self.read_version(request)
+
+    def read_version(self, request: Request) -> None:
+        """Check the version that the caller expects."""
         try:
             self.version = expected_version(request.headers.get("If-Match"))
         except ValueError as error:
@@ -204,37 +221,31 @@ class Act(TaskRoute):
         self.members(())
         return {}
 
-    def post(self, request: Request, task_id: str) -> HttpResponse:
-        """Do it and answer with the task as it then is."""
+    def post(self, request: Request, **parts: str) -> HttpResponse:
+        """Do it and answer with the task as it then is.
+
+        Whether the task is there, and what one may do to it, is told before what is wrong with
+        the body.
+        """
         try:
-            arguments = self.arguments()
-        except APIException:
-            self._demand_permission()
-            raise
-        task = self.act(**arguments)
-        document = task_document(reading.read(task, self.user))
-        return with_version(envelope(self.done, document), task.version)
+            task = self.act(**self.arguments())
+        except (APIException, CallError) as error:
+            raise actions.forbidden(self.operation, self.task_id, self.call()) or error from None
+        return with_version(envelope(self.done, self.document(task)), task.version)
 
     def act(self, **arguments: Any) -> Task:
         """The task as it was committed. Raises TaskError, CallError."""
-        return type(self).action([self.task_id], call=self.call(), **arguments).one()
+        return ACTIONS[self.operation]([self.task_id], call=self.call(), **arguments).one()
 
-    def _demand_permission(self) -> None:
-        """Raise TaskNotFound or NotAuthorized, which come before anything about the body."""
-        call = replace(self.call(), dry_run=True)
-        try:
-            refused = type(self).action([self.task_id], call=call, **self.probe).refused
-        except CallError:
-            return  # only who may do it hears of anything else
-        for error in refused.values():
-            if isinstance(error, (TaskNotFound, NotAuthorized)):
-                raise error
+    def document(self, task: Task) -> dict[str, Any]:
+        """What is answered of the task."""
+        return task_document(reading.read(task, self.user))
 
 
 class Claim(Act):
     """POST /operations-manager/tasks/:taskId/claim."""
 
-    action = staticmethod(actions.claim)
+    operation = "claim"
     done = "Successfully claimed the task"
 
     def act(self, **arguments: Any) -> Task:
@@ -253,16 +264,15 @@ class Claim(Act):
 class Assign(Act):
     """POST /operations-manager/tasks/:taskId/assign."""
 
-    action = staticmethod(actions.assign)
+    operation = "assign"
     done = "Successfully assigned the task"
-    probe: ClassVar = {"to": people.user("", by="object_id")}
 
     def arguments(self) -> dict[str, Any]:
         """The account that `userId` names."""
         user_id = self.members(("userId",)).get("userId")
         if user_id is None:
             bad_body("missing_member", "userId", "it is missing")
-        if not isinstance(user_id, str) or not _OBJECT_ID.fullmatch(user_id):
+        if not isinstance(user_id, str) or not OBJECT_ID.fullmatch(user_id):
             bad_body("invalid_member", "userId", "an id of 24 hexadecimal digits is expected")
         return {"to": people.user(user_id, by="object_id")}
 
@@ -270,7 +280,7 @@ class Assign(Act):
 class Release(Act):
     """POST /operations-manager/tasks/:taskId/release."""
 
-    action = staticmethod(actions.release)
+    operation = "release"
     done = "Successfully released the task"
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
 from accounts.models import User
 from tasks.lifecycle import State
+from tasks.models import Task
 from tasks.querysets import TaskQuerySet
 
 from .base import parameter_error, refuse_parameters
@@ -23,11 +25,11 @@ WINDOW: Final = frozenset({"limit", "cursor"})
 NO_OWNER: Final = "none"
 """The value of the filter `owner` for tasks that nobody holds."""
 
-VIEWS: Final = {
+VIEWS: Final[dict[str, Callable[[TaskQuerySet, User], QuerySet[Task]]]] = {
     "mine": TaskQuerySet.held_by,
     "available": TaskQuerySet.available_to,
     "team": TaskQuerySet.of_teams_of,
-    "unclaimable": lambda tasks, user: tasks.unclaimable(),
+    "unclaimable": lambda tasks, _: tasks.unclaimable(),
 }
 """The named views of the list."""
 
