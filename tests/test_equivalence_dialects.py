@@ -247,11 +247,9 @@ def by_core(cast: Cast, act: Act, tasks: list[Task]) -> None:
 
 
 def comparable(tasks: list[Task]) -> list[dict[str, Any]]:
-    """All rows of the tasks, but for the time of the end and the job it is in."""
+    """All rows of the tasks, but for the job each is in."""
     found = rows_of(tasks)
     for row in found:
-        ended = row["task"].pop("ended_at")
-        row["ended"] = ended is not None
         for name in ("job_id", "short_id"):
             row["task"].pop(name)
     return found

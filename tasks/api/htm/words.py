@@ -122,6 +122,8 @@ EVENTS = {
     "skipped": "TaskTerminated",
     "exited": "TaskTerminated",
     "expired": "TaskExpired",
+    "became_unclaimable": "TaskUpdated",
+    "became_claimable": "TaskUpdated",
     "reopened": "TaskRestarted",
     "retried": "TaskRestarted",
     "removed": "TaskDeleted",

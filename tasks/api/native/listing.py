@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
 from accounts.models import User
 from tasks.lifecycle import State
-from tasks.models import Task
 from tasks.querysets import TaskQuerySet
 
 from .base import parameter_error, refuse_parameters
@@ -25,7 +23,7 @@ WINDOW: Final = frozenset({"limit", "cursor"})
 NO_OWNER: Final = "none"
 """The value of the filter `owner` for tasks that nobody holds."""
 
-VIEWS: Final[dict[str, Callable[[TaskQuerySet, User], QuerySet[Task]]]] = {
+VIEWS: Final[dict[str, Callable[[TaskQuerySet, User], TaskQuerySet]]] = {
     "mine": TaskQuerySet.held_by,
     "available": TaskQuerySet.available_to,
     "team": TaskQuerySet.of_teams_of,
