@@ -145,6 +145,7 @@ def attach(
     The file is written before the rows are committed, and taken back where they are not. After a
     commit whose answer was lost it stays: a file too many is better than one too few.
     """
+    content.seek(0)  # where a unit of many tasks, or the caller, has read it before
     facts = {
         "name": name,
         "content_type": content_type,
