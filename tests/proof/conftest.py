@@ -1,8 +1,9 @@
-"""The world of the permission proof, made once for a module and rolled back after it."""
+"""The world of the permission proof, in a transaction that is rolled back after it was used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from django.db import transaction
 from . import world as worlds
 
 
-@pytest.fixture(scope="module")
-def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[worlds.World]:
-    """The world, in a transaction that is rolled back after the last test of the module."""
+@contextmanager
+def standing(django_db_blocker: Any) -> Iterator[worlds.World]:
+    """A world while it stands."""
     with django_db_blocker.unblock():
         whole = transaction.atomic()
         whole._from_testcase = True  # as Django marks those around tests, in which ours may nest
@@ -25,9 +26,22 @@ def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[worlds.Worl
             whole.__exit__(None, None, None)
 
 
-@pytest.fixture
-def undone(world: worlds.World) -> Iterator[None]:
-    """What the test does to the world is undone after it."""
-    before = transaction.savepoint()
-    yield
-    transaction.savepoint_rollback(before)
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[worlds.World]:
+    """One world for all tests of a module, which undo what they do to it."""
+    with standing(django_db_blocker) as found:
+        yield found
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    return "function" if config.getoption("--long") else "module"
+
+
+@pytest.fixture(scope=_scope)
+def busy_world(django_db_setup: None, django_db_blocker: Any) -> Iterator[worlds.World]:
+    """The same for tests that do very much: in the long form each has a world of its own.
+
+    What is undone within a transaction still lies in its tables, and slows down what follows.
+    """
+    with standing(django_db_blocker) as found:
+        yield found

@@ -171,6 +171,8 @@ def in_admin(entry: Entry) -> Bulk:
             for name, v in entry.arguments.items()
             if name in ("to", "from_")
         }
+        if entry.giving == "own" and entry.row != "owner":  # of any other role it asks whose
+            people["from_user"] = str(user.pk)
         role = {"role": entry.row} if entry.table else {}
         plan = fill(client, draft, reason=REASON, **people, **role)
         preview = client.get(plan["Location"]).context["preview"]

@@ -396,6 +396,14 @@ def test_the_requests_do_meet_the_hidden_tasks(scene: Scene) -> None:
         assert len(told) > 5, face
 
 
+def test_a_bulk_act_in_the_admin_is_followed_to_its_end(scene: Scene) -> None:
+    """Draft, form, plan, preview, confirmation, result, list of acts, first page."""
+    for operation in ("release", "transfer"):
+        found = answers(scene, "admin", scene.cast.bob, f"bulk {operation}")
+        assert {len(some) for _, some in found} == {8}
+        assert all(some[5][0] == 200 and "Replace router" in some[5][2] for _, some in found[:2])
+
+
 def count_all(tasks: Any, user: User) -> Any:
     """A count that forgets what is visible."""
     return pagination.count(Task.objects.all(), user)
