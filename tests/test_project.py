@@ -15,6 +15,8 @@ from tasks.checks import every_face_knows_every_error
 from tasks.errors import LastAdministrator
 from tasks.matrix import markdown
 
+from .proof import counts
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,6 +24,12 @@ def test_the_readme_holds_the_rules_that_the_code_holds() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     begin, end = "<!-- matrix: begin -->", "<!-- matrix: end -->"
     assert readme.split(begin)[1].split(end)[0].strip() == markdown()
+
+
+def test_the_readme_prints_what_the_permission_proof_counts() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = "<!-- proved: begin -->", "<!-- proved: end -->"
+    assert readme.split(begin)[1].split(end)[0].strip() == counts.markdown()
 
 
 def test_demo_mode_beside_a_real_database_is_an_error(settings: Any) -> None:

@@ -84,13 +84,16 @@ NamedPeople = dict[TaskRole, tuple[list[User], list[Group]]]
 def _lock_parents(drafts: Sequence[Draft]) -> None:
     """Hold the parents as they are, so that none is ended or put on hold without its new subtask.
 
-    Raises InvalidArgument for one that has ended or is on hold (IBM, Task, POST).
+    Raises InvalidArgument for one that is gone, has ended or is on hold (IBM, Task, POST).
     """
     ids = {draft.task.parent_id for draft in drafts if draft.task.parent_id is not None}
     if not ids:
         return
     # The system's view: whether the caller may see a parent, the face has asked.
-    for task in work_items.lock(sorted(ids), None).values():
+    found = work_items.lock(sorted(ids), None)
+    if len(found) < len(ids):  # removed since the caller saw it
+        raise errors.InvalidArgument(field="parent", why="there is no such task")
+    for task in found.values():
         if task.state in ENDED:
             raise errors.InvalidArgument(field="parent", why="it has ended")
         if task.on_hold:

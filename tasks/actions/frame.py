@@ -362,7 +362,8 @@ def performing(
     In this order: found, permitted, names and body of the call (`to`, `from_`,
     `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
     gives `role`, from user to group only where it goes `across`; `named` are others to be found,
-    who are to get work too; `columns` are further columns of the tasks for the body to look at.
+    who are to get work, and a user among them who is alone receives; `columns` are further columns
+    of the tasks for the body to look at.
 
     Raises CallError for what is wrong with the call, once it is known that the caller may know;
     RuntimeError inside another transaction, since what is answered must be committed.
@@ -373,7 +374,9 @@ def performing(
         try:
             run.giver = from_.find() if isinstance(from_, Reference) else from_
             run.receiver = to.receiver() if to else None
-            run.named = [reference.receiver() for reference in named]
+            run.named = list(dict.fromkeys(reference.receiver() for reference in named))
+            if len(run.named) == 1 and isinstance(run.named[0], User):
+                run.receiver = run.named[0]
             _check_pair(run, role, across)
         except errors.CallError as error:
             problem = error

@@ -28,13 +28,9 @@ def nominate(ids: Sequence[UUID], *, call: Call, people: Sequence[Reference]) ->
     """
     if not people:
         raise errors.InvalidArgument(field="people", why="nobody is named")
-    single = people[0] if len(set(people)) == 1 and people[0].kind == "user" else None
-    with performing(
-        OPERATIONS["nominate"], ids, call, to=single, named=() if single else people
-    ) as run:
+    with performing(OPERATIONS["nominate"], ids, call, named=people) as run:
         refuse_ineligible(run)
         if run.receiver is not None:
-            run.named = [run.receiver]
             run.change(
                 owner_id=run.receiver.pk, claimed_at=run.at, **_nominated(run, started_by(run))
             )

@@ -150,7 +150,7 @@ def attach(
 
     Raises FileTooLarge besides InvalidArgument.
     """
-    content.seek(0)  # the call may be tried again
+    content.seek(0)  # where a unit of many tasks, or the caller, has read it before
     facts = {
         "name": name,
         "content_type": content_type,

@@ -172,3 +172,19 @@ ROLES = {
     "ER": "escalation_receiver",
     "XO": "excluded_owner",
 }
+
+SYSTEM_ROLES = """
+grants                                                                      | admin | engineering | operations | apiwrite | apiread | viewer | retryUser
+view_task                                                                   | Y     | Y           | Y          | -        | Y       | Y      | -
+claim_task start_task stop_task release_task assign_task delegate_task      | Y     | Y           | Y          | Y        | -       | -      | -
+forward_task transfer_task suspend_task resume_task save_task complete_task | Y     | Y           | Y          | Y        | -       | -      | -
+finish_task fail_task skip_task comment_task attach_task undo_task          | Y     | Y           | Y          | Y        | -       | -      | -
+add_task activate_task nominate_task change_task set_priority_task          | Y     | Y           | -          | Y        | -       | -      | -
+grant_task exit_task raise_error_task                                       | Y     | Y           | -          | Y        | -       | -      | -
+reopen_task delete_task                                                     | Y     | -           | -          | -        | -       | -      | -
+retry_task                                                                  | -     | -           | -          | -        | -       | -      | Y
+administrator                                                               | Y     | -           | -          | Y        | -       | -      | -
+reader                                                                      | Y     | -           | -          | -        | Y       | Y      | -
+release_others_task                                                         | Y     | Y           | Y          | Y        | -       | -      | -
+"""
+"""Gate 1. `administrator` and `reader` mean: on every task."""
