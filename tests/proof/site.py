@@ -218,6 +218,7 @@ def new_site() -> Iterator[Site]:
     connections[DEFAULT_DB_ALIAS] = ours
     try:
         _forget_ids()
+        site.cluster.ensure()
         call_command("migrate", verbosity=0)
         yield site
     finally:
