@@ -75,8 +75,8 @@ class Relay:
         return harm
 
     def end_session(self, pid: int) -> None:
-        """Have a session ended, and wait until it is."""
-        self._admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+        """Have a session ended."""
+        self._admin.execute("select pg_terminate_backend(%s)", [pid])
 
     def _accept(self) -> None:
         while True:
@@ -112,9 +112,7 @@ class _Session:
             for question, text in self._questions():
                 harm = self.relay.harm_of(text)
                 if harm is Harm.ENDED:
-                    self.relay.end_session(self.pid)
-                    with contextlib.suppress(OSError):
-                        self.server.sendall(question)
+                    self.relay.end_session(self.pid)  # its last words are the answer
                 elif harm is Harm.FAILS:
                     self.server.sendall(_message(b"Q", _FAILING))
                 else:

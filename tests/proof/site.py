@@ -72,6 +72,11 @@ class Site:
                 start_new_session=True,
             )
 
+    def supervise(self) -> None:
+        """Start the server again if it has ended: it gives up when a worker dies twice at once."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
+
     def stop(self) -> None:
         """End server and PostgreSQL, and all that they have started."""
         if self.process is not None and self.process.poll() is None:
@@ -91,14 +96,28 @@ class Site:
             return (self.ground / "server.log").read_text(errors="replace")[-3000:]
         return ""
 
-    def answers(self) -> bool:
-        """Whether a request that needs the database is answered."""
+    def wait(self) -> None:
+        """Wait until a request that needs the database is answered.
+
+        Raises AssertionError with what it answers instead.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while (answer := self._answer()) != "401":
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{answer} for {PATIENCE:.0f} s; workers {self.workers()}, "
+                    f"PostgreSQL {self.cluster.status()}\n{self.log()}"
+                )
+            self.supervise()
+            time.sleep(0.02)
+
+    def _answer(self) -> str:
+        headers = {"Authorization": "Token nobodys"}
         try:
-            headers = {"Authorization": "Token nobodys"}
             found = httpx.get(f"{self.url}/api/v1/tasks/", headers=headers, timeout=10)
-        except httpx.TransportError:
-            return False
-        return found.status_code == 401
+        except httpx.TransportError as error:
+            return repr(error)
+        return f"{found.status_code}" if found.status_code == 401 else found.text
 
     # --- Who is there -------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ class Crowd:
         for caller in self.callers:
             if caller.failed is not None:
                 raise caller.failed
-        eventually("the server answers", self.site.answers)
+        self.site.wait()
         eventually(
             "all sessions are idle",
             lambda: {state for _, state in self.site.sessions()} <= {"idle"},
@@ -185,6 +185,7 @@ class Crowd:
     def recover(self) -> None:
         """Wait until each caller has been answered again."""
         before = [caller.acknowledged for caller in self.callers]
+        self.site.wait()
         eventually(
             "every caller has been answered again",
             lambda: all(
@@ -240,6 +241,10 @@ class Crowd:
         elif len(sent.ids) > 1:
             record = BulkOperation.objects.filter(request_id=sent.request_id).first()
             processed = record.processed if record else 0
+            if record is not None:
+                # What was resumed since stands under another request, but the same operation.
+                of_record = AuditEvent.objects.filter(operation_id=record.pk)
+                events = dict(of_record.values_list("task_id", "version"))
             if processed not in {*range(0, len(sent.ids), UNIT), len(sent.ids)}:
                 yield f"{what}: {processed} processed, which is half a unit"
             wanted = {
@@ -302,7 +307,7 @@ def stage(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[St
         )
         ACTIONS["claim"]([*first, *second], call=call_by(cast.bob))
         large = [*first, *(uuid7() for _ in range(UNIT - len(first))), *second]
-        eventually("the server answers", site.answers)
+        site.wait()
         yield Stage(site, cast, tokens, large, sets)
 
 
@@ -344,7 +349,7 @@ def _killed_in_second_unit(stage: Stage, what: str) -> None:
     finally:
         caller.over = True
     eventually("the caller has noticed", caller.idle.is_set)
-    eventually("the server answers", stage.site.answers)
+    stage.site.wait()
     connection.close()
     stored = BulkOperation.objects.get(request_id=caller.sent[0].request_id)
     assert (stored.status, stored.processed) == ("running", UNIT)
@@ -391,7 +396,7 @@ def test_kills_at_random_moments_lose_nothing_acknowledged_and_leave_no_unit_hal
                 assert balance(connection) == [], where
                 crowd.go()
             else:
-                eventually("the server answers", stage.site.answers)
+                stage.site.wait()
     finally:
         crowd.end()
     for what, count in crowd.counts.items():
