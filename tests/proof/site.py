@@ -89,6 +89,7 @@ class Site:
                 self.process.wait()
             _end(family)
         self.cluster.stop()
+        shutil.rmtree(self.cluster.address().host, ignore_errors=True)  # a killed one leaves it
 
     def log(self) -> str:
         """The end of what the server has printed."""
