@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -399,6 +400,130 @@ def test_the_command_counts_and_names_what_is_bad(committed_cast: Cast) -> None:
     code, said = verify("--task", str(other.pk).upper())
     assert code == 0
     assert said.startswith("5 events in ")
+
+
+@contextmanager
+def versions_may_repeat() -> Iterator[None]:
+    """Without the constraint that a version has one event; what breaks it is removed afterwards."""
+    with connection.cursor() as cursor:
+        cursor.execute("alter table tasks_auditevent drop constraint audit_once_a_version")
+        try:
+            yield
+        finally:
+            with as_replica() as replica:
+                replica.execute(
+                    "delete from tasks_auditevent a using tasks_auditevent b "
+                    "where a.task_id = b.task_id and a.version = b.version and a.id > b.id"
+                )
+            cursor.execute(
+                "alter table tasks_auditevent "
+                "add constraint audit_once_a_version unique (task_id, version)"
+            )
+
+
+def seal_again(task: Task, key: bytes) -> None:
+    """Change the third event, and make all hashes from there on agree, under another key."""
+    previous = bytes(AuditEvent.objects.get(task_id=task.pk, version=2).hash)
+    with as_replica() as cursor:
+        cursor.execute(
+            "update tasks_auditevent set actor = 'mallory' where task_id = %s and version = 3",
+            [task.pk],
+        )
+        later = AuditEvent.objects.filter(task_id=task.pk, version__gte=3).order_by("version")
+        for event in later:
+            previous = hmac.digest(key, previous + event.actor.encode(), "sha256")
+            cursor.execute(
+                "update tasks_auditevent set previous_hash = (select e.hash from tasks_auditevent "
+                "e where e.task_id = %s and e.version = %s), hash = %s where id = %s",
+                [task.pk, event.version - 1, previous, event.pk],
+            )
+        cursor.execute("update tasks_task set head = %s where id = %s", [previous, task.pk])
+
+
+def swap(task: Task) -> None:
+    """Exchange the versions of the second and the fourth event."""
+    for new, old in ((99, 2), (2, 4), (4, 99)):
+        tamper(
+            "update tasks_auditevent set version = %s where task_id = %s and version = %s",
+            *(new, task.pk, old),
+        )
+
+
+def where(statement: str) -> Callable[[Task], None]:
+    """Tampers with the events of one task by a statement that ends before its `where`."""
+    return lambda task: tamper(f"{statement} task_id = %s", task.pk)
+
+
+TAMPERING: dict[str, tuple[Callable[[Task], None], int, str]] = {
+    **{
+        f"{column} of version {version} changed": (
+            where(f"update tasks_auditevent set {column} = {value} where version = {version} and"),
+            version,
+            "does not follow the event before it"
+            if column == "previous_hash"
+            else "changed after it was written",
+        )
+        for column, value in CHANGES.items()
+        for version in (1, 2, 5)
+    },
+    "the first removed": (
+        where("delete from tasks_auditevent where version = 1 and"),
+        1,
+        "missing",
+    ),
+    "one amid removed": (where("delete from tasks_auditevent where version = 3 and"), 3, "missing"),
+    "the last removed": (
+        where("delete from tasks_auditevent where version = 5 and"),
+        5,
+        "missing: the task is at version 5",
+    ),
+    "all removed": (
+        where("delete from tasks_auditevent where"),
+        1,
+        "the task has no events at all",
+    ),
+    "one inserted": (
+        lambda task: tamper(copy_of_last(task, 6)),
+        6,
+        "does not follow the event before it",
+    ),
+    "one inserted that follows": (
+        lambda task: tamper(copy_of_last(task, 6, previous_hash="hash", hash="sha256(hash)")),
+        6,
+        "changed after it was written",
+    ),
+    "two swapped": (swap, 2, "does not follow the event before it"),
+    "one there twice": (lambda task: tamper(copy_of_last(task, 5)), 5, "there twice"),
+    "sealed with another key": (
+        lambda task: seal_again(task, b"another key"),
+        3,
+        "changed after it was written",
+    ),
+}
+"""What may be done to a history of five events: the first bad one, and what is said of it."""
+
+
+def test_the_command_names_the_first_bad_event_of_every_kind_of_tampering(
+    committed_cast: Cast,
+) -> None:
+    """Task by task, by exit code and first line, and all of them in one go."""
+    kept = history(committed_cast)
+    wanted = {}
+    with versions_may_repeat():
+        for kind, (spoil, version, why) in TAMPERING.items():
+            task = history(committed_cast)
+            assert verify("--task", str(task.pk))[0] == 0
+            spoil(task)
+            code, said = verify("--task", str(task.pk))
+            line = f"{task.pk} version {version}: {why}"
+            assert (kind, code, said.splitlines()[0]) == (kind, 1, line)
+            assert said.splitlines()[1].endswith("bad chains: 1.")
+            wanted[line] = kind
+        code, said = verify()
+        assert code == 1
+        assert sorted(said.splitlines()[:-1]) == sorted(wanted)
+        assert said.splitlines()[-1].endswith(f"bad chains: {len(TAMPERING)}.")
+        assert verify("--task", str(kept.pk))[0] == 0
 
 
 def test_the_command_knows_tasks_that_never_were(committed_cast: Cast) -> None:
