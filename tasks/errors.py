@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 
 class Refusal(Exception):
@@ -178,6 +178,15 @@ class FileTooLarge(CallError):
 class TooManyTasks(CallError):
     code = "too_many_tasks"
     message = "{count} tasks are more than the {limit} that one call of yours may take."
+
+
+def recorded(code: str, text: str) -> TaskError:
+    """The refusal that a record keeps by its code and words."""
+    kind = next(kind for kind in reasons(TaskError) if kind.code == code)
+    error = cast(TaskError, kind.__new__(kind))
+    Exception.__init__(error, text)
+    error.params = {}
+    return error
 
 
 def reasons(base: type[Refusal] = Refusal) -> list[type[Refusal]]:

@@ -63,15 +63,39 @@ def action(act: Callable[..., Outcome]) -> Action:
                         pk=call.operation_id, processed=0, status=BulkOperation.Status.RUNNING
                     ).delete()
                     raise
-                why = error.text if isinstance(error, errors.CallError) else "the database is busy"
-                whole.refused.update({pk: errors.NotAttempted(why=why) for pk in asked[start:]})
-                break
+                # The answer to the commit may be what was lost, and the unit be done.
+                recorded = _recorded(call, unit, call.processed + start)
+                if recorded is None:
+                    busy = not isinstance(error, errors.CallError)
+                    why = "the database is busy" if busy else str(error)
+                    whole.refused.update({pk: errors.NotAttempted(why=why) for pk in asked[start:]})
+                    break
+                part = recorded
             whole.done.update(part.done)
             whole.refused.update(part.refused)
         return whole
 
     ACTIONS[act.__name__] = cast(Action, in_units)
     return ACTIONS[act.__name__]
+
+
+def _recorded(call: Call, unit: Sequence[UUID], start: int) -> Outcome | None:
+    """What came of a unit of a bulk call by its record; None where the unit was not carried out.
+
+    `start` is its place among all tasks of the call. Raises what the database raises, since without
+    the record nothing true can be said of the unit.
+    """
+    stored = BulkOperation.objects.filter(pk=call.operation_id, processed__gt=start).first()
+    if stored is None:
+        return None
+    part = Outcome(call.operation_id)
+    for pk, version in zip(unit, stored.versions[start:], strict=False):
+        refused = stored.refused.get(str(pk))
+        if refused is None:
+            part.done[pk] = version + 1
+        else:
+            part.refused[pk] = errors.recorded(refused["code"], refused["detail"])
+    return part
 
 
 DATA = ("input", "output", "fault", "content")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .faces import Way, ways
+from .faces import Way, ways_of
 from .world import CALLERS, ENTRIES, GRANTS, NO_BULK, cells_of, entries_for
 
 CORE, DONE = "core, asked", "core, carried out"
@@ -22,7 +22,9 @@ def refused_whole(caller: str, way: Way) -> int:
 def in_bulk(face: str, caller: str, long: bool) -> int:
     """How many cells a caller asks through a face in bulk."""
     entries = [
-        way.entry for way in ways(long) if way.face == face and not refused_whole(caller, way)
+        way.entry
+        for way in ways_of(caller, long)
+        if way.face == face and not refused_whole(caller, way)
     ]
     return cells_of(entries)
 

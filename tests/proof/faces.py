@@ -19,7 +19,7 @@ from tests.faces import htm_client
 from tests.faces.admin_pages import client_of, fill, stored
 from tests.faces.native_client import Api, bulk_path
 
-from .world import ENTRIES, Entry, first_of
+from .world import CALLERS, ENTRIES, Entry, first_of
 
 NATIVE = {
     "task_not_found": 404,
@@ -174,7 +174,12 @@ def in_admin(entry: Entry) -> Bulk:
         if entry.giving == "own" and entry.row != "owner":  # of any other role it asks whose
             people["from_user"] = str(user.pk)
         role = {"role": entry.row} if entry.table else {}
-        plan = fill(client, draft, reason=REASON, **people, **role)
+        plain = {
+            name: value
+            for name, value in entry.given().items()
+            if isinstance(value, (str, int)) and not isinstance(value, bool)
+        }
+        plan = fill(client, draft, reason=REASON, **people, **{**plain, **role})
         preview = client.get(plan["Location"]).context["preview"]
         confirm = {"number": str(preview.done.count)} if preview.typed else {}
         if preview.done.count:
@@ -205,6 +210,12 @@ class Way:
 def _rows(operation: str, long: bool) -> list[Entry]:
     found = [entry for entry in ENTRIES if entry.operation == operation]
     return found if long else [first_of(operation)]
+
+
+def ways_of(caller: str, long: bool) -> list[Way]:
+    """The ways that are tried by one caller: all of them, or in the short form every third."""
+    found = ways(long)
+    return found if long else found[list(CALLERS).index(caller) % 3 :: 3]
 
 
 def ways(long: bool) -> list[Way]:

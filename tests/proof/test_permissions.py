@@ -34,11 +34,13 @@ def files(tmp_path: Path, settings: Any) -> None:
 @contextmanager
 def undoing() -> Iterator[None]:
     """What happens within is undone."""
-    before = transaction.savepoint()
-    try:
-        yield
-    finally:
-        transaction.savepoint_rollback(before)
+    whole = transaction.atomic()
+    whole._from_testcase = True  # as Django marks those around tests, in which ours may nest
+    with whole:
+        try:
+            yield
+        finally:
+            transaction.set_rollback(True)
 
 
 def ask(world: World, caller: str, entry: Entry, *, dry_run: bool) -> Outcome:
@@ -73,13 +75,13 @@ def wrong_cells(world: World, caller: str, entry: Entry, seen: Counter[str]) -> 
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_every_cell_of_the_core_answers_as_the_book_says(
-    busy_world: World, caller: str, tally: Tally, long: bool
+    world: World, caller: str, tally: Tally, long: bool
 ) -> None:
     seen: Counter[str] = Counter()
     asked = entries_for(caller, long)
-    wrong = [cell for entry in asked for cell in wrong_cells(busy_world, caller, entry, seen)]
+    wrong = [cell for entry in asked for cell in wrong_cells(world, caller, entry, seen)]
     assert wrong == []
-    assert seen.total() == len(asked) * len(busy_world.spots[caller])
+    assert seen.total() == len(asked) * len(world.spots[caller])
     everywhere = {"tasks.administrator", "tasks.reader"} & GRANTS[caller]
     assert bool(seen["task_not_found"]) != bool(everywhere)
     tally("permission cells, core", seen.total())
@@ -93,7 +95,7 @@ def performer(entry: Entry) -> str:
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_what_the_core_does_is_what_it_said(
-    busy_world: World, caller: str, tally: Tally, long: bool
+    world: World, caller: str, tally: Tally, long: bool
 ) -> None:
     """Each call carried out: the same tasks change, into the state of the book, the rest stays."""
     tried = 0
@@ -101,12 +103,12 @@ def test_what_the_core_does_is_what_it_said(
         if not long and caller != performer(entry):
             continue
         with undoing():
-            outcome = ask(busy_world, caller, entry, dry_run=False)
+            outcome = ask(world, caller, entry, dry_run=False)
             said = {
                 **{pk: error.code for pk, error in outcome.refused.items()},
                 **{pk: task.state for pk, task in outcome.tasks.items()},
             }
-            expected = {spot.pk: entry.expected(caller, spot) for spot in busy_world.spots[caller]}
+            expected = {spot.pk: entry.expected(caller, spot) for spot in world.spots[caller]}
             assert said == expected, str(entry)
             versions = dict(Task.objects.filter(pk__in=expected).values_list("pk", "version"))
             if entry.row != "remove":
@@ -116,11 +118,11 @@ def test_what_the_core_does_is_what_it_said(
     tally("permission cells, carried out", tried)
 
 
-def test_the_cells_are_counted_as_they_are(busy_world: World) -> None:
-    assert {len(busy_world.spots[caller]) for caller in CALLERS} == {cells_of(ENTRIES[:1])}
+def test_the_cells_are_counted_as_they_are(world: World) -> None:
+    assert {len(world.spots[caller]) for caller in CALLERS} == {cells_of(ENTRIES[:1])}
 
 
-def test_one_changed_cell_is_found(busy_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_changed_cell_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: a reader who may comment, in one state alone."""
     comment = OPERATIONS["comment"]
     (rule,) = comment.rules
@@ -130,19 +132,19 @@ def test_one_changed_cell_is_found(busy_world: World, monkeypatch: pytest.Monkey
         replace(rule, sources=failed, roles=rule.roles | {TaskRole.READER}),
     )
     entry = next(entry for entry in ENTRIES if entry.row == "comment")
-    assert wrong_cells(busy_world, "operations", entry, Counter()) == []
+    assert wrong_cells(world, "operations", entry, Counter()) == []
     monkeypatch.setitem(OPERATIONS, "comment", replace(comment, rules=rules))
-    wrong = wrong_cells(busy_world, "operations", entry, Counter())
+    wrong = wrong_cells(world, "operations", entry, Counter())
     assert len(wrong) == 5  # in every way that a reader is one, and once more excluded
     assert all("reader" in line and "in failed said done" in line for line in wrong)
 
 
-def test_a_permission_too_many_is_found(busy_world: World) -> None:
+def test_a_permission_too_many_is_found(world: World) -> None:
     """Negative control: a site where viewers may claim."""
     entry = next(entry for entry in ENTRIES if entry.row == "claim")
     with undoing():
         claim = Permission.objects.get(codename="claim_task")
         Role.objects.get(name="viewer").permissions.add(claim)
-        viewer = User.objects.get(pk=busy_world.users["viewer"].pk)
-        loose = replace(busy_world, users={"viewer": viewer})
+        viewer = User.objects.get(pk=world.users["viewer"].pk)
+        loose = replace(world, users={"viewer": viewer})
         assert wrong_cells(loose, "viewer", entry, Counter())

@@ -379,7 +379,6 @@ def test_each_unit_of_a_large_call_is_there_wholly_or_not_at_all_and_the_rest_ca
     assert try_all([IN_UNITS], line, long, tally) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a later unit whose COMMIT is not answered is called undone")
 @pytest.mark.usefixtures("unit_of_2")
 def test_a_large_call_never_calls_undone_what_is_done(line: Line) -> None:
     trial = Trial(IN_UNITS, assemble(), line)
