@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from taskmanager.health import PATHS
+from taskmanager.server import end_with_parent
 from taskmanager.wsgi import application as wsgi_application
 from tasks.api.middleware import DISCARD_BYTES, REFUSAL, body_limit
 
@@ -199,5 +200,9 @@ async def _read_body(environ: WSGIEnvironment, receive: Receive, body: IO[bytes]
         environ[REFUSAL] = (408, "body_timeout", "The body did not come in time.")
     body.seek(0)
 
+
+if THREADS in os.environ:
+    # One of Granian's processes, which would go on without the one that looks after it.
+    end_with_parent()
 
 application = Gateway(wsgi_application, int(os.environ.get(THREADS, "4")))

@@ -65,6 +65,11 @@ def web_command(host: str, port: int, workers: int, threads: int) -> list[str]:
     ]
 
 
+def end_with_parent() -> None:
+    """From now on this process gets SIGTERM when the one that started it ends, however it ends."""
+    _LIBC.prctl(_PARENT_DIES, signal.SIGTERM)
+
+
 class Child:
     """One process of ours with all it starts; it never outlives us, however we end."""
 
@@ -77,7 +82,7 @@ class Child:
         us = os.getpid()
 
         def die_with_us() -> None:
-            _LIBC.prctl(_PARENT_DIES, signal.SIGTERM)
+            end_with_parent()
             if os.getppid() != us:  # we were gone before it asked
                 os._exit(1)
 
