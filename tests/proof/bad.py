@@ -950,6 +950,7 @@ def forms_with_other_parts(route: Route, good: Sent) -> Bent:
         "a long media type": (part("file", b"x", "a.txt", f"\r\nContent-Type: text/{'x' * 300}"),),
         "a name of spaces": (part("file", b"x", "   "),),
         "a name of dots": (part("file", b"x", ".."),),
+        "another file whose name is dots": (FILE, part("other", b"x", "..")),
         "a folder for a name": (part("file", b"x", "a/"),),
         "many files": tuple(part(f"file{number}", b"x", "a") for number in range(101)),
     }.items():

@@ -434,3 +434,21 @@ def test_no_file_is_kept_under_a_name_that_leads_astray(world: World) -> None:
                 assert not {"/", "\\"} & set(name), words
                 assert 0 < len(name) <= 255, words
         assert kept
+
+
+def test_nothing_changes_by_asking_for_the_head_of_an_answer(world: World) -> None:
+    for route in ROUTES:
+        if route.method != "GET" or route.view == "Logout":
+            continue
+        _, good = route.good(world)
+        before = fingerprint()
+        with undone():
+            whole = send(good)
+            assert fingerprint() == before, route.name
+            head = send(replace(good, method="HEAD"))
+            assert fingerprint() == before, route.name
+        assert head.status == whole.status, route.name
+        assert head.headers.get("etag") == whole.headers.get("etag"), route.name
+        options = send(replace(good, method="OPTIONS"))
+        assert options.status < 500, route.name
+        assert fingerprint() == before, route.name
