@@ -18,7 +18,7 @@ class WholeForms(FileUploadHandler):
     name of which nothing is left, would be lost; a form without its last line is cut off.
     """
 
-    def handle_raw_input(
+    def handle_raw_input(  # type: ignore[override]  # the boundary comes as bytes
         self,
         input_data: Any,
         META: dict[str, Any],
@@ -30,7 +30,8 @@ class WholeForms(FileUploadHandler):
         assert self.request is not None  # noqa: S101  (Django sets it)
         others = [each for each in self.request.upload_handlers if each is not self]
         watched = _Watched(input_data, boundary)
-        texts, files = MultiPartParser(META, watched, others, encoding).parse()
+        parser = MultiPartParser(META, watched, others, encoding)  # type: ignore[arg-type]
+        texts, files = parser.parse()
         found = sum(len(values) for part in (texts, files) for _, values in part.lists())
         if not watched.ended or watched.parts != found:
             for _, uploads in files.lists():
@@ -66,9 +67,9 @@ class _Watched:
         """Whether the last line was that of a form."""
         return self._last.rstrip().endswith(self._delimiter + b"--")
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = None, /) -> bytes:
         """As the stream's."""
-        data: bytes = self._stream.read(size)
+        data: bytes = self._stream.read(-1 if size is None else size)
         overlap = self._last[-(len(self._delimiter) - 1) :]
         self._delimiters += (overlap + data).count(self._delimiter)
         self._last = (self._last + data)[-(len(self._delimiter) + _MOST_SPACE) :]
