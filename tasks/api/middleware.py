@@ -66,6 +66,7 @@ _CONTENT_TYPE: Final = re.compile(
     rf"[^;,\x00-\x1f\x7f]*([ \t]*;[ \t]*({_WORD}=({_WORD}|\"([^\"\\]|\\.)*\"))?)*[ \t]*"
 )
 """One media type, of whatever form, with parameters as RFC 9110 has them (empty ones too)."""
+_PARAMETER: Final = re.compile(rf";[ \t]*({_WORD})=")
 _CONTENT_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _PERCENT_RUN: Final = re.compile(rb"(?:%[89A-F][0-9A-F])+")
 _URL_SAFE: Final = "/:@!$&'()*+,;=-._~"
@@ -266,15 +267,17 @@ def _charset_refusal(environ: WSGIEnvironment) -> Refusal | None:
     """Check that the Content-Type names no charset but UTF-8.
 
     Django would decode forms and even the query string in it, in UTF-7 for instance. Two such
-    headers, which a server joins by a comma, or parameters that are cut off are refused too: what
-    one reader takes from them another does not.
+    headers, which a server joins by a comma, parameters that are cut off or that come twice are
+    refused too: what one reader takes from them another does not.
     """
     content_type = environ.get("CONTENT_TYPE", "")
     try:
         _, parameters = parse_header_parameters(content_type)
     except ValueError:
         parameters = None
-    if parameters is None or not _CONTENT_TYPE.fullmatch(content_type):
+    names = [name.lower() for name in _PARAMETER.findall(content_type)]
+    twofold = len(set(names)) < len(names)
+    if parameters is None or twofold or not _CONTENT_TYPE.fullmatch(content_type):
         return 415, "unsupported_charset", "The Content-Type header cannot be read."
     if parameters.get("charset", "utf-8").lower() not in UTF8_NAMES:
         return 415, "unsupported_charset", "Only UTF-8 is read."

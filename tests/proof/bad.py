@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from tasks.actions.properties import LARGEST_FILE
 from tasks.api.htm.ids import tkiid
-from tasks.api.middleware import LARGE_BODY, MAX_URL_PARAMETERS, SMALL_BODY
+from tasks.api.middleware import ATTACHMENT_BODY, LARGE_BODY, MAX_URL_PARAMETERS, SMALL_BODY
 
 from .routes import Route
+from .routes.htm import MESSAGE
+from .routes.native import BOUNDARY, form, part
 from .wire import FORM, JSON, NOTHING, Sent
 
 Bent = Iterator[tuple[str, Sent]]
@@ -124,9 +128,11 @@ def urls_without_end(route: Route, good: Sent) -> Bent:
 
 @_class("method", _everywhere)
 def unknown_methods(route: Route, good: Sent) -> Bent:
-    """Those that no route here has."""
-    for method in ("BREW", "TRACE", "PATCH", "CONNECT", "DELETE", "PROPFIND"):
-        yield method, replace(good, method=method, headers=_with_csrf(good))
+    """Those that the address has not."""
+    for method in ("BREW", "TRACE", "PATCH", "CONNECT", "DELETE", "PROPFIND", "PUT", "POST"):
+        passed_over = route.face == "admin" and method == "POST"  # by Django, as if it were a GET
+        if method not in route.methods and not passed_over:
+            yield method, replace(good, method=method, headers=_with_csrf(good))
 
 
 def _with_csrf(good: Sent) -> Mapping[str, str]:
@@ -157,6 +163,7 @@ def charsets(route: Route, good: Sent) -> Bent:
         yield charset, replace(good, content_type=f"{kind}; charset={charset}")
     for tail in ("; charset*=bogus''x", "; charset", "; =utf-8", '; a="b', ", text/plain"):
         yield f"the tail {tail}", replace(good, content_type=kind + tail)
+    yield "two", replace(good, content_type=f"{kind}; charset=utf-8; charset=UTF-8")
 
 
 @_class("headers", _everywhere)
@@ -251,7 +258,7 @@ def credentials(route: Route, good: Sent) -> Bent:
 
 
 def _writes(route: Route, good: Sent) -> bool:
-    return good.method in ("POST", "PUT")
+    return good.method in ("POST", "PUT", "PATCH", "DELETE")
 
 
 @_class("framing", _writes)
@@ -280,16 +287,18 @@ def broken_off(route: Route, good: Sent) -> Bent:
     )
 
 
-_SPACES = b" " * (LARGE_BODY + 1)
+@functools.cache
+def _spaces(count: int) -> bytes:
+    return b" " * count
 
 
 @_class("framing", _writes, statuses=(413,))
 def large_bodies(route: Route, good: Sent) -> Bent:
     """One byte more than the limit."""
-    if _api(route, good) and not good.path.startswith("/login"):
-        yield "10 MiB and a byte", _raw(good, _SPACES)
-    else:
-        yield "1 MiB and a byte", _raw(good, _SPACES[: SMALL_BODY + 1])
+    most = LARGE_BODY if _api(route, good) and route.view != "Login" else SMALL_BODY
+    if good.path.endswith("/attach/") and route.face == "native":
+        most = ATTACHMENT_BODY
+    yield f"{most >> 20} MiB and a byte", _raw(good, _spaces(most + 1))
 
 
 def _raw(good: Sent, body: bytes) -> Sent:
@@ -355,11 +364,20 @@ VALUES: dict[str, bytes] = {
 """JSON texts, or what some take for them, that no member may have, free ones included."""
 
 
+MESSAGES = ("an array", "an array of objects", "true", "a text", "a number")
+"""Bodies that a message of IBM's may be: any JSON but null (section 1.9)."""
+
+
+def _is_message(route: Route, good: Sent) -> bool:
+    return route.face == "htm" and good.json == MESSAGE
+
+
 @_class("body", _with_body)
 def bodies(route: Route, good: Sent) -> Bent:
     """Whole bodies."""
     for words, raw in BODIES.items():
-        yield words, _raw(good, raw)
+        if not (words in MESSAGES and _is_message(route, good)):
+            yield words, _raw(good, raw)
 
 
 @_class("body", _with_body)
@@ -464,7 +482,8 @@ def long_texts(route: Route, good: Sent) -> Bent:
                 f"{where} in two bytes each",
                 replace(good, json=_put(good.json, path, "\u00e9" * 32_769)),
             )
-    yield "a key", replace(good, json={**good.json, "x" * 65_537: 1})
+    if not _is_message(route, good):
+        yield "a key", replace(good, json={**good.json, "x" * 65_537: 1})
 
 
 UNKNOWN = ("version", "id", "state", "created_at", "owner_id", "__class__", "Reason", "", "a.b")
@@ -479,7 +498,7 @@ def unknown_members(route: Route, good: Sent) -> Bent:
     """Members that there are not, or that nobody may write; they are named in the answer."""
     members = good.json if isinstance(good.json, dict) else {}
     for name in UNKNOWN:
-        yield name, replace(good, json={**members, name: 1})
+        yield name, replace(good, raw=None, content_type=None, json={**members, name: 1})
 
 
 @_class(
@@ -503,7 +522,7 @@ def missing_members(route: Route, good: Sent) -> Bent:
         yield name, replace(good, json=rest)
 
 
-REQUIRED = frozenset({"to", "role", "name", "ids"})
+REQUIRED = frozenset({"to", "role", "name", "ids", "content", "text"})
 
 
 # --- Ids -----------------------------------------------------------------------------------------
@@ -570,7 +589,11 @@ def _is_id(part: str) -> bool:
     return len(part) == 36
 
 
-@_class("lists", lambda route, good: bool(route.many))
+def _with_list(route: Route, good: Sent) -> bool:
+    return bool(route.many) and good.json is not NOTHING
+
+
+@_class("lists", _with_list)
 def lists_of_ids(route: Route, good: Sent) -> Bent:
     """Lists that are missing, that are none, or that hold something else."""
     (one,) = good.json[route.many]
@@ -598,19 +621,23 @@ def lists_of_ids(route: Route, good: Sent) -> Bent:
         yield name, replace(good, json={**good.json, route.many: [one, spelling]})
 
 
-@_class("lists", lambda route, good: route.many == "ids", statuses=(413,))
+@_class(
+    "lists",
+    lambda route, good: _with_list(route, good) and route.face == "native",
+    statuses=(413,),
+)
 def long_lists(route: Route, good: Sent) -> Bent:
     """10,001 ids."""
     ids = [str(UUID(int=number)) for number in range(10_001)]
     yield "10,001", replace(good, json={**good.json, "ids": ids})
 
 
-@_class("lists", lambda route, good: bool(route.many), outcome=FINE)
+@_class("lists", _with_list, outcome=FINE)
 def the_same_task_twice(route: Route, good: Sent) -> Bent:
     """Duplicates are answered once."""
     (one,) = good.json[route.many]
     other = one.upper() if route.many == "ids" else tkiid(_of_tkiid(one)).replace(":", ":0", 1)
-    other = one if len(other) > 40 and route.many == "taskIDs" else other
+    other = one if len(other) > 40 and route.face == "htm" else other
     yield "twice", replace(good, json={**good.json, route.many: [one, one, other]})
 
 
@@ -638,11 +665,14 @@ def parameters(route: Route, good: Sent) -> Bent:
         yield str(query), replace(good, query=query)
 
 
-@_class(
-    "query",
-    lambda route, good: route.view == "TaskViewSet.list",
-    statuses=(400,),
-)
+LISTS = ("comments", "attachments", "subtasks")
+
+
+def _list(route: Route, good: Sent) -> bool:
+    return route.view in ("TaskViewSet.list", *(f"PartViewSet.{name}" for name in LISTS))
+
+
+@_class("query", _list, statuses=(400,))
 def filters_and_pages(route: Route, good: Sent) -> Bent:
     """Absurd filters, limits, cursors and orderings."""
     for name, value in (
@@ -674,21 +704,95 @@ def filters_and_pages(route: Route, good: Sent) -> Bent:
     yield "21 states", replace(good, query=(("state", "ready"),) * 21)
 
 
-@_class("query", lambda route, good: route.face == "htm" and not route.nothing)
-def parameters_of_ibm(route: Route, good: Sent) -> Bent:
-    """Missing, unknown, twofold or contradicting values of parameters that this face knows."""
-    rest = tuple(pair for pair in good.query if pair[0] != "action")
+def _asked_to_act(route: Route, good: Sent) -> bool:
+    return route.face == "htm" and any(name == "action" for name, _ in good.query)
+
+
+@_class("query", _asked_to_act)
+def actions_of_ibm(route: Route, good: Sent) -> Bent:
+    """Actions that are none, or twofold."""
+    (_, action), *others = good.query
+    rest = tuple(others)
     for words, query in {
         "no action": rest,
         "an empty action": (("action", ""), *rest),
         "an unknown action": (("action", "explode"), *rest),
         "an action with a bidi mark": (("action", "cla\u202eim"), *rest),
         "an action with an ANSI code": (("action", "\x1b[31mclaim"), *rest),
-        "the action in capitals": (("action", good.query[0][1].upper()), *rest),
+        "the action in capitals": (("action", action.upper()), *rest),
         "two actions": (*good.query, ("action", "claim")),
-        "a federation": (*good.query, ("federationMode", "false")),
     }.items():
         yield words, replace(good, query=query)
+
+
+VALUES_OF_IBM: dict[str, tuple[str, ...]] = {
+    "actions": ("", "ACTION_EXPLODE", "ACTION_CLAIM,", "claim", "ACTION_CLAIM\u202e", "," * 999),
+    "duration": ("", "P", "PT", "1 day", "P1.5D", "-P1D", "P1D1D", "P\u0661D", "P999999Y", "1e400"),
+    "faultName": ("", "a\u202eb", "a\x1b[31mb", "x" * 5000),
+    "keepTaskData": ("", "TRUE", "1", "yes", "\u202e"),
+    "mode": ("", "sync", "ASYNC", "\u202e"),
+    "new": ("", "1", "maybe", "\u202e"),
+    "newEventType": ("", "true", "1", "\u202e"),
+    "newUser": ("", "a\u202eb", "a\x1b[31mb", "<b>", "x" * 5000, "nobody-of-that-name"),
+    "taskIDs": (
+        "",
+        ",",
+        "x",
+        "_TKI:a.b.c",
+        "_PI:a.b.c.d",
+        "_TKI:a.b.c.d",
+        "\u202e",
+        "_TKI:1.1.1.g",
+    ),
+}
+"""Values that parameters of IBM's cannot have."""
+
+NEEDED_BY_IBM = ("keepTaskData", "mode", "newUser", "taskIDs")
+"""Those without which a call cannot be."""
+
+
+@_class("query", lambda route, good: route.face == "htm" and not route.nothing)
+def parameters_of_ibm(route: Route, good: Sent) -> Bent:
+    """Missing, senseless, twofold or contradicting values of parameters that this face knows."""
+    yield "a federation", replace(good, query=(*good.query, ("federationMode", "false")))
+    for name, value in good.query:
+        yield f"{name} twice", replace(good, query=(*good.query, (name, value)))
+        rest = tuple(pair for pair in good.query if pair[0] != name)
+        for bad in VALUES_OF_IBM.get(name, ()):
+            if (name, route.method) not in FOUND_BY_IBM:
+                yield f"{name}={ascii(bad)[:40]}", replace(good, query=(*rest, (name, bad)))
+        if name in NEEDED_BY_IBM:
+            yield f"no {name}", replace(good, query=rest)
+        if name == "duration":
+            both = (*good.query, ("deadline", "2090-01-31T12:00:00"))
+            yield "deadline and duration", replace(good, query=both)
+            for at in (
+                "",
+                "x",
+                "2001-01-01T00:00:00",
+                "2090-02-30T12:00:00",
+                "0001-01-01",
+                "9" * 40,
+            ):
+                yield f"deadline={at[:20]}", replace(good, query=(*rest, ("deadline", at)))
+
+
+FOUND_BY_IBM = {
+    ("faultName", "GET"): "Any name may be asked for; the answer is that it is not there."
+}
+"""Parameters whose odd values are no mistake, by method, and why."""
+
+
+def _passes_over_the_body(route: Route, good: Sent) -> bool:
+    return route.face == "htm" and not route.takes_body and not route.nothing
+
+
+@_class("body", _passes_over_the_body, outcome=FINE)
+def bodies_that_are_not_read(route: Route, good: Sent) -> Bent:
+    """Where IBM has no body, one is passed over, whatever it is."""
+    for kind in (JSON, "text/plain", "application/xml", FORM, ""):
+        for words, raw in (("no JSON", b"[1"), ("not UTF-8", b"\xff"), ("an object", b'{"a": 1}')):
+            yield f"{words} as {kind or 'nothing'}", replace(good, raw=raw, content_type=kind)
 
 
 @_class("query", lambda route, good: ("toUser", "alice") in good.query)
@@ -709,6 +813,11 @@ def moves_of_ibm(route: Route, good: Sent) -> Bent:
         (("fromUser", "bob"),),
     ):
         yield str(query)[:80], replace(good, query=(action, *query))
+
+
+@_class("ids", lambda route, good: "/role/" in route.pattern)
+def roles_of_ibm(route: Route, good: Sent) -> Bent:
+    """Task roles that there are not, or that nobody hands over."""
     for role in ("x", "Owner", "REASON_X", "excludedOwner", "a\u202eb", "\x1b[0m", "' or 1=1"):
         path = good.path.rpartition("/")[0] + "/" + role
         yield f"role {role!a}", replace(good, path=path)
@@ -720,7 +829,38 @@ def operators_that_itential_passes_over(route: Route, good: Sent) -> Bent:
     yield "made up", replace(good, query=(*good.query, ("made_up", "1"), ("$where", "x")))
 
 
-@_class("query", lambda route, good: route.view in ("GetTask", "WhoAmI"))
+@_class("ids", lambda route, good: "/jobs/" in good.path)
+def ids_of_jobs(route: Route, good: Sent) -> Bent:
+    """Ids of jobs of every wrong spelling, and one that no job has."""
+    job = good.path.split("/")[3]
+    for name, spelling in _by_name((*SPELLINGS, job.upper() + "A", job[:-1], "f" * 24)):
+        yield name, replace(good, path=good.path.replace(job, spelling, 1))
+
+
+def _has_number(route: Route, good: Sent) -> bool:
+    return "number>" in route.pattern
+
+
+@_class("ids", _has_number, statuses=(400, 404))
+def numbers_of_files(route: Route, good: Sent) -> Bent:
+    """Files that there are not, and numbers that are none."""
+    start, number = good.path.rstrip("/").rsplit("/", 1)
+    for text in (
+        "x",
+        "0",
+        "-1",
+        "1e3",
+        "+1",
+        "\u0661",
+        "9" * 18,
+        "9" * 19,
+        "9" * 40,
+        f"{number}%00",
+    ):
+        yield ascii(text), replace(good, path=f"{start}/{text}/")
+
+
+@_class("query", lambda route, good: route.view in ("GetTask", "GetJob", "WhoAmI"))
 def parameters_of_itential(route: Route, good: Sent) -> Bent:
     """Values that its parameters cannot have."""
     if route.view == "WhoAmI":
@@ -728,6 +868,138 @@ def parameters_of_itential(route: Route, good: Sent) -> Bent:
         return
     yield "a target", replace(good, query=(("dereference", "password\u202e"),))
     yield "both lists", replace(good, query=(("include", "name"), ("exclude", "status")))
+
+
+# --- Files sent as a form -------------------------------------------------------------------------
+
+FILE = part("file", b"a plan", "plan.txt")
+
+
+def _with_file(route: Route, good: Sent) -> bool:
+    return good.media_type.startswith("multipart/")
+
+
+def _parts(good: Sent, *parts: bytes) -> Sent:
+    """The good form, which names the tasks, with other parts in the place of its file."""
+    kept = [each for each in good.body.split(MARK)[1:-1] if b'"ids"' in each]
+    return replace(good, raw=form(*parts, *(each.strip(b"\r\n") for each in kept)))
+
+
+MARK = b"--" + BOUNDARY.encode()
+
+
+@_class("multipart", _with_file)
+def broken_forms(route: Route, good: Sent) -> Bent:
+    """Forms that cannot be read from end to end."""
+    body, kind = good.body, "multipart/form-data"
+    for words, content_type in {
+        "no boundary": kind,
+        "an empty boundary": f"{kind}; boundary=",
+        "another boundary": f"{kind}; boundary=other",
+        "a long boundary": f"{kind}; boundary={'x' * 300}",
+        "a boundary that is not ASCII": f"{kind}; boundary=\xe9",
+        "two boundaries": f"{kind}; boundary=other; boundary={BOUNDARY}",
+        "another kind of form": f"multipart/mixed; boundary={BOUNDARY}",
+    }.items():
+        yield words, replace(good, content_type=content_type)
+    for words, raw in {
+        "nothing": b"",
+        "no parts": MARK + b"--\r\n",
+        "no form": b"a plan",
+        "JSON": b'{"name": "x", "content": "YQ=="}',
+        "the end missing": body[: body.index(b"a plan") + 3],
+        "only the last line missing": body.removesuffix(MARK + b"--\r\n"),
+    }.items():
+        yield words, replace(good, raw=raw)
+    broken = b'Content-Disposition: form-data; name="file"; filename="a"\r\n'
+    for words, parts in {
+        "a part without a head": (FILE, b"\r\nso"),
+        "a part without an end to its head": (FILE, b"Content-Disposition: form-data"),
+        "a part without a name": (FILE, b"Content-Disposition: form-data\r\n\r\nso"),
+        "a part without its disposition": (FILE, b"Content-Type: text/plain\r\n\r\nso"),
+        "base64 that is none": (broken + b"Content-Transfer-Encoding: base64\r\n\r\n\xff!",),
+        "a long head": (broken + b"X-A: " + b"x" * 20_000 + b"\r\n\r\na plan",),
+    }.items():
+        yield words, _parts(good, *parts)
+
+
+@_class("multipart", _with_file, statuses=(400,))
+def forms_with_other_parts(route: Route, good: Sent) -> Bent:
+    """Parts that are missing, unknown, too many, or not what they should be."""
+    for words, parts in {
+        "no file": (),
+        "a text as the file": (part("file", b"a plan"),),
+        "a file without a name": (part("file", b"a plan", ""),),
+        "two files": (FILE, FILE),
+        "a file and a text": (FILE, part("file", b"a plan")),
+        "another file": (FILE, part("other", b"a plan", "b.txt")),
+        "another text": (FILE, part("made_up", b"1")),
+        "a name": (FILE, part("name", b"plan.txt")),
+        "a version": (FILE, part("version", b"1")),
+        "a part with an empty name": (FILE, part("", b"1")),
+        "two reasons": (FILE, part("reason", b"a"), part("reason", b"b")),
+        "a reason in a file": (FILE, part("reason", b"a", "a.txt")),
+        "NUL in a reason": (FILE, part("reason", b"a\0b")),
+        "a reason that is not UTF-8": (FILE, part("reason", b"\xff")),
+        "half a surrogate pair in a reason": (FILE, part("reason", b"\xed\xa0\x80")),
+        "a long reason": (FILE, part("reason", b"x" * 65_537)),
+        "a media type that is none": (part("file", b"x", "a.txt", "\r\nContent-Type: text plain"),),
+        "a media type with an ANSI code": (
+            part("file", b"x", "a.txt", "\r\nContent-Type: text/\x1b[31m"),
+        ),
+        "a long media type": (part("file", b"x", "a.txt", f"\r\nContent-Type: text/{'x' * 300}"),),
+        "a name of spaces": (part("file", b"x", "   "),),
+        "a name of dots": (part("file", b"x", ".."),),
+        "another file whose name is dots": (FILE, part("other", b"x", "..")),
+        "a folder for a name": (part("file", b"x", "a/"),),
+        "many files": tuple(part(f"file{number}", b"x", "a") for number in range(101)),
+    }.items():
+        yield words, _parts(good, *parts)
+
+
+@_class("multipart", _with_file, statuses=(413,))
+def files_that_are_too_large(route: Route, good: Sent) -> Bent:
+    """25 MiB and a byte."""
+    yield "25 MiB and a byte", _parts(good, part("file", bytes(LARGEST_FILE + 1), "zero"))
+
+
+@_class("multipart", _with_file, EITHER)
+def odd_names_of_files(route: Route, good: Sent) -> Bent:
+    """Names that could lead astray: those that are kept are looked at in a proof of their own."""
+    for words, name in ODD_FILE_NAMES.items():
+        yield words, _parts(good, part("file", b"x", name))
+
+
+ODD_FILE_NAMES = {
+    "a path": "../../etc/passwd",
+    "a path of Windows": "C:\\\\temp\\\\plan.txt",
+    "a line break": "a\r\nSet-Cookie: x=1.txt",
+    "an escaped line break": "a%0d%0ab.txt",
+    "a bidi mark": "a\u202egpj.exe",
+    "an ANSI code": "a\x1b[31mb.txt",
+    "NUL": "a\0b.txt",
+    "markup": "<script>.txt",
+    "a quote": 'a\\"b.txt',
+    "a long name": "x" * 5000,
+    "an entity": "a&#x202e;b.txt",
+}
+
+
+@_class(
+    "members", lambda route, good: "content" in (good.json if _with_members(route, good) else ())
+)
+def names_of_files(route: Route, good: Sent) -> Bent:
+    """Within JSON no reader of forms has taken away what a name must not hold."""
+    for words in ("a path", "a line break", "a bidi mark", "an ANSI code", "NUL", "a long name"):
+        yield words, replace(good, json={**good.json, "name": ODD_FILE_NAMES[words]})
+    for words, content in {
+        "no base64": "a plan",
+        "base64 of URLs": "__-_",
+        "without its end": "YQ",
+        "with a line break": "YSBw\nbGFu",
+        "with a bidi mark": "YSBw\u202ebGFu",
+    }.items():
+        yield words, replace(good, json={**good.json, "content": content})
 
 
 # --- Pages and forms of the admin ----------------------------------------------------------------
