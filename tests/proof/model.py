@@ -243,6 +243,7 @@ class Model:
             if verdict.refused.get(pk) != "task_not_found":
                 verdict.refused.pop(pk, None)
         changed = {*chosen, *verdict.along}
+        verdict.refused = {pk: verdict.refused[pk] for pk in act.tasks if pk in verdict.refused}
         verdict.done = [pk for pk in act.tasks if pk in changed and pk not in verdict.refused]
         return verdict
 
@@ -467,7 +468,7 @@ def _wrong_names(act: Act) -> str:
 
 def _wrong_values(act: Act) -> str:
     values = {**act.arguments, **act.arguments.get("values", {})}
-    past = (values.get("until") or "9") < "2"
+    past = (values.get("until") or "9") < "2020"
     return INVALID if values.get("priority", 5) > 10 or past else ""
 
 
