@@ -828,7 +828,7 @@ def test_whatever_is_done_in_whatever_order_is_answered_as_the_model_says(
         while time.monotonic() < end:
             seed = new_seed()
             try:
-                run(world, 20, 60, seed=int(seed, 16))
+                run(world, 10, 50, seed=int(seed, 16))
             except BaseException as error:
                 error.add_note(f"with seed {seed}")
                 raise
