@@ -292,7 +292,6 @@ class Run:
 
     def _answer_for(self, changed: Sequence[LockedTask]) -> None:
         """The outcome of the call: each id asked for once, done or refused."""
-        asked = set(self.ids)
         for task in changed:
             # A subtask that was asked for and refused has changed with its parent; to those from
             # whom it is hidden it stays so.
@@ -300,10 +299,9 @@ class Run:
                 self.refused.pop(task.id, None)
         step = 0 if self.call.dry_run else 1
         self.outcome.refused = {pk: self.refused[pk] for pk in self.ids if pk in self.refused}
+        versions = {task.id: task.version + step for task in changed}
         self.outcome.done = {
-            task.id: task.version + step
-            for task in changed
-            if task.id in asked and task.id not in self.refused
+            pk: versions[pk] for pk in self.ids if pk in versions and pk not in self.refused
         }
 
     def _write_bulk(self, ctes: list[str], parameters: dict[str, Any], changing: int) -> None:

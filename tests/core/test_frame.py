@@ -610,3 +610,14 @@ def test_events_and_outbox_rows_are_as_many_as_versions(committed_cast: Cast) ->
     versions = sum(Task.objects.values_list("version", flat=True))
     assert versions == AuditEvent.objects.count() == OutboxEvent.objects.count()
     assert versions > 10
+
+
+def test_a_subtask_that_goes_along_stands_where_it_was_asked_for(cast: Cast) -> None:
+    parent = make_task(cast.carol, cast.noc)
+    child = make_task(cast.carol, cast.field, parent=parent)
+    call = call_by(cast.carol)
+    actions.grant([child.pk], call=call, role=TaskRole.READER, to=user("bob"))
+
+    outcome = actions.suspend([child.pk, parent.pk], call=call_by(cast.bob, bulk=True))
+
+    assert list(outcome.done.items()) == [(child.pk, 3), (parent.pk, 2)]
