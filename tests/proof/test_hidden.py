@@ -24,7 +24,7 @@ from tasks import actions, errors
 from tasks.actions import Draft
 from tasks.api.htm import verbs
 from tasks.api.htm.ids import tkiid
-from tasks.api.native import pagination
+from tasks.api.native import listing, pagination
 from tasks.api.native import views as native_views
 from tasks.api.native.serializers import INPUTS
 from tasks.lifecycle import ACTIVE, ENDED, HELD, Operation, State
@@ -171,7 +171,7 @@ def native_requests(scene: Scene, user: User) -> Iterator[tuple[str, Request]]:
 
     filters: list[dict[str, Any]] = [{}, {"owner": "none"}, {"owner": "stranger"}, {"owner": "bob"}]
     filters += [{"state": state} for state in State]
-    filters += [{"view": view} for view in native_views.VIEWS]
+    filters += [{"view": view} for view in listing.VIEWS]
     for params in filters:
         yield f"native list {params}", get(TASKS, params)
         yield f"native walk {params}", walk({**params, "limit": 2})

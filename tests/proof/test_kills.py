@@ -337,6 +337,9 @@ def _killed_in_second_unit(stage: Stage, what: str) -> None:
         giver, receiver = receiver, giver
     versions = Task.objects.filter(pk__in=stage.large).values_list("pk", "version")
     before = dict(versions)
+    held = connection.copy()  # a task of the second unit, so that it cannot end too soon
+    held.set_autocommit(False)
+    held.cursor().execute("select from tasks_task where id = %s for update", [stage.large[-1]])
     caller = call_once(stage, hand_over(stage.large, giver, receiver), "dave")
     try:
         running = BulkOperation.objects.filter(status="running", processed=UNIT)
@@ -348,6 +351,7 @@ def _killed_in_second_unit(stage: Stage, what: str) -> None:
             stage.site.kill_postgres()
     finally:
         caller.over = True
+        held.close()
     eventually("the caller has noticed", caller.idle.is_set)
     stage.site.wait()
     connection.close()

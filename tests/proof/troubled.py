@@ -146,16 +146,20 @@ def _serving(cluster: Cluster, disk: Path, ground: Path, count: int) -> Iterator
     port = free_port()
     web = web_command("127.0.0.1", port, workers=2, threads=4)
     server = Server(web, f"http://127.0.0.1:{port}", worker=False)
-    with (ground / "log").open("wb") as log, _errors_to(log), patch.dict(os.environ, environment):
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with server:
-                server.demand_answers()
-                yield Troubled(
-                    cluster, server, disk, facts["tasks"], facts["token"], ground / "log"
-                )
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        # Only while it starts: what other tests start is not to inherit any of it.
+        with (
+            (ground / "log").open("wb") as log,
+            _errors_to(log),
+            patch.dict(os.environ, environment),
+        ):
+            server.start()
+        server.demand_answers()
+        yield Troubled(cluster, server, disk, facts["tasks"], facts["token"], ground / "log")
+    finally:
+        server.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
