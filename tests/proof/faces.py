@@ -213,9 +213,9 @@ def _rows(operation: str, long: bool) -> list[Entry]:
 
 
 def ways_of(caller: str, long: bool) -> list[Way]:
-    """The ways that are tried by one caller: all of them, or in the short form every third."""
+    """The ways that are tried by one caller: all of them, or in the short form every sixth."""
     found = ways(long)
-    return found if long else found[list(CALLERS).index(caller) % 3 :: 3]
+    return found if long else found[list(CALLERS).index(caller) % 6 :: 6]
 
 
 def ways(long: bool) -> list[Way]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.core.book import BOOK, Line, Page, rows, states_in
 from tests.core.rule_book import WITH_SUBTASKS
-from tests.core.test_rule_book import BOOK, Line, Page, rows, states_in
 
 READY: Final = {"ready"}
 HELD: Final = {"reserved", "in_progress"}
