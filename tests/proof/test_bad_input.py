@@ -34,7 +34,7 @@ GROUPS = sorted({(route.face, route.method) for route in ROUTES})
 
 Tally = Callable[[str, int], None]
 
-FIRST, OTHERS = 3, 1
+FIRST, OTHERS = 2, 1
 """How many requests the short form sends to the first route of a view, of each class, and to its
 others, of one class of each kind."""
 
