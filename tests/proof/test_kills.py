@@ -326,12 +326,13 @@ def test_a_large_call_killed_in_its_second_unit_has_done_the_first_and_can_be_re
 ) -> None:
     """Each task is changed exactly once in the end."""
     for what in ("a worker killed", *(("PostgreSQL killed",) if long else ())):
-        _killed_in_second_unit(stage, what)
+        assert any(_killed_in_second_unit(stage, what) for _ in range(3)), "never hit"
         tally(what, 1)
         tally("calls left halfway and resumed", 1)
 
 
-def _killed_in_second_unit(stage: Stage, what: str) -> None:
+def _killed_in_second_unit(stage: Stage, what: str) -> bool:
+    """Kill amid the second unit and check all that is left; False where the kill missed the call."""
     giver, receiver = "bob", "alice"
     if Task.objects.filter(pk=stage.large[0], owner=stage.cast.alice).exists():
         giver, receiver = receiver, giver
@@ -356,6 +357,9 @@ def _killed_in_second_unit(stage: Stage, what: str) -> None:
     stage.site.wait()
     connection.close()
     stored = BulkOperation.objects.get(request_id=caller.sent[0].request_id)
+    if stored.status == BulkOperation.Status.DONE:  # by a process that had only just been started
+        assert balance(connection) == []
+        return False
     assert (stored.status, stored.processed) == ("running", UNIT)
     assert stored.done_count == len(before) - SECOND
     second = Task.objects.filter(pk__in=stage.large[UNIT:])
@@ -372,6 +376,7 @@ def _killed_in_second_unit(stage: Stage, what: str) -> None:
     assert set((first | second).values_list("owner__username", flat=True)) == {receiver}
     assert dict(versions.all()) == {pk: version + 1 for pk, version in before.items()}
     assert balance(connection) == []
+    return True
 
 
 def test_kills_at_random_moments_lose_nothing_acknowledged_and_leave_no_unit_half_done(
