@@ -332,7 +332,7 @@ def test_a_large_call_killed_in_its_second_unit_has_done_the_first_and_can_be_re
 
 
 def _killed_in_second_unit(stage: Stage, what: str) -> bool:
-    """Kill amid the second unit and check all that is left; False where the kill missed the call."""
+    """Kill amid the second unit and check what is left; False where the kill missed the call."""
     giver, receiver = "bob", "alice"
     if Task.objects.filter(pk=stage.large[0], owner=stage.cast.alice).exists():
         giver, receiver = receiver, giver
