@@ -155,6 +155,8 @@ def _who(operation: Operation, rule: Rule) -> str:
 
 
 def _reason(operation: Operation) -> str:
+    if operation.own_part:
+        return "; one's own part, but for an administrator"
     return {
         Reason.OPTIONAL: "",
         Reason.UNLESS_OWNER: "; reason unless one's own",

@@ -17,7 +17,7 @@ from tasks import errors, events, sql, work_items
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import ENDED, Operation, State
 from tasks.models import NO_DUE_DATE, canonical
-from tasks.people import Reference
+from tasks.people import Reference, named
 from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
@@ -167,6 +167,14 @@ class Run:
             if pk not in self.found:
                 self.refused[pk] = errors.TaskNotFound()
         self.refuse(lambda task: self.operation.forbids(task, self.held(task), self.call))
+        giver = self.giver
+        if self.operation.own_part and giver is not None:
+            own = _is_of(giver, self.call.actor)
+            self.refuse(
+                lambda task: self.operation.forbids_giving(
+                    self.held(task), own=own, giver=named(giver)
+                )
+            )
         for error in self.refused.values():
             if isinstance(error, errors.TaskNotFound):  # it says nothing of what it hides
                 error.version = error.holder = None
@@ -392,6 +400,13 @@ def performing(
         yield run
         run._demand_reasons()
         run._write()
+
+
+def _is_of(holder: User | Group, actor: User | None) -> bool:
+    """Whether a holder is the actor, or a group that the actor is a member of."""
+    if actor is None or isinstance(holder, User):
+        return holder == actor
+    return holder.pk in actor.effective_group_ids()
 
 
 def _locked(

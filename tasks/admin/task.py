@@ -225,9 +225,9 @@ class TaskAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                 (button for button in buttons if not button.everyday),
                 key=lambda button: bool(button.why_not),
             ),
-            "comments": task.comments.order_by("pk"),
-            "attachments": task.attachments.order_by("pk"),
-            "subtasks": self.get_queryset(request).filter(parent=task).order_by("pk"),
+            "comments": reading.comments(task).order_by("pk"),
+            "attachments": reading.attachments(task).order_by("pk"),
+            "subtasks": reading.subtasks(task, user).defer(*HEAVY).order_by("pk"),
             "events": events,
             "older": older,
             "is_part": "before" in request.GET,
@@ -263,7 +263,7 @@ class TaskAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """A file that a task carries, to be saved: a browser must not show it as a page of ours."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        attachment = self._find(request, pk).attachments.filter(pk=number).first()
+        attachment = reading.attachments(self._find(request, pk)).filter(pk=number).first()
         if attachment is None:
             raise Http404
         return FileResponse(

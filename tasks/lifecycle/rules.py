@@ -98,7 +98,8 @@ class Operation:
     he holds. `open_to_excluded`: working roles count for an excluded owner too.
     `hold_flag`: allowed on hold where the task says `claim_while_on_hold`. `ends_hold`: only for
     tasks on hold. `skippable_only`: only for tasks that say they may be skipped. `system_only`:
-    never by an account, whatever it holds. `subtasks_in`: what is done to a task is done to its
+    never by an account, whatever it holds. `own_part`: who is no administrator of the task gives
+    away nobody else's part of it. `subtasks_in`: what is done to a task is done to its
     subtasks in these states as well. `repeatable`: refused as `already_owner` when the caller
     holds the task. `makes_owner`: the receiver becomes the owner, so must not be
     excluded. `receivers`: for each task role of the caller, the roles of which the receiver must
@@ -118,6 +119,7 @@ class Operation:
     ends_hold: bool = False
     skippable_only: bool = False
     system_only: bool = False
+    own_part: bool = False
     subtasks_in: frozenset[State] = frozenset()
     repeatable: bool = False
     makes_owner: bool = False
@@ -158,6 +160,17 @@ class Operation:
         if rule is not None and not rule.admits(usable, asker):
             return refused
         return None
+
+    def forbids_giving(
+        self, held: frozenset[TaskRole], *, own: bool, giver: str
+    ) -> errors.TaskError | None:
+        """Why, in an `own_part` operation, the account may not give away the part of `giver`.
+
+        `own`: it is the account's, or that of a group that it is a member of.
+        """
+        if own or TaskRole.ADMINISTRATOR in held:
+            return None
+        return errors.NotAuthorized(operation=f"{self.name} {giver}'s part of")
 
     def conflicts(
         self, task: Standing, held: frozenset[TaskRole], asker: Asker

@@ -166,6 +166,7 @@ OPERATIONS: dict[str, Operation] = {
                 Rule(READY, _roles(PO, AD), State.READY, on_hold=_roles(AD)),
                 Rule(HELD, _roles(OW, AD), State.READY, on_hold=_roles(AD)),
             ),
+            own_part=True,
         ),
         _hold("suspend", "tasks.suspend_task", "suspended"),
         Operation(

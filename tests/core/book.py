@@ -63,6 +63,7 @@ class Page:
     system_only: bool = False
     ends_hold: bool = False
     skippable_only: bool = False
+    own_part: bool = False
     receivers: dict[str, set[str] | None] = field(default_factory=dict)
 
     def outcome(self, state: str, held: set[str], on_hold: bool, granted: set[str]) -> str:
@@ -168,6 +169,7 @@ def operation_pages() -> Iterator[tuple[str, Page]]:
                     if rule["operation"] == row["operation"]
                 ),
                 skippable_only=row["operation"] in rule_book.SKIPPABLE_ONLY,
+                own_part=row["operation"] in rule_book.OWN_PART,
                 receivers=RECEIVERS.get(row["operation"], {}),
             ),
         )

@@ -102,6 +102,9 @@ output_schema       | created ready                      | OR AD
 """
 """What may be updated, in which states, by whom; on hold too. Several at once: all or none."""
 
+OWN_PART = {"forward"}
+"""Operations by which nobody but an administrator gives away what is not his own."""
+
 SKIPPABLE_ONLY = {"skip"}
 """Operations for tasks alone that say they may be skipped."""
 

@@ -217,6 +217,8 @@ def test_nobody_forwards_another_persons_part_but_an_administrator(cast: Cast) -
     task = make_in(State.READY, cast.carol, cast.noc, cast.frank)
     given = {"from_": user("frank"), "to": user("dave")}
     assert refusal_of(forward, task, call_by(cast.bob), **given).code == "not_authorized"
+    stale = call_by(cast.bob, versions={task.pk: 9})  # what one may not comes before the version
+    assert refusal_of(forward, task, stale, **given).code == "not_authorized"
     stored, _ = done(forward, task, call_by(cast.alice), **given)
     assert holders(stored, PO) == [{"user": "dave"}, {"group": "noc"}]
 

@@ -108,6 +108,7 @@ def test_permission_event_and_conditions_are_the_books(table: str, name: str) ->
     assert operation.system_only == page.system_only
     assert operation.ends_hold == page.ends_hold
     assert operation.skippable_only == page.skippable_only
+    assert operation.own_part == page.own_part
     reasons = {"-": Reason.OPTIONAL, "unless owner's": Reason.UNLESS_OWNER, "yes": Reason.ALWAYS}
     assert operation.reason is reasons[page.reason]
     receivers = {

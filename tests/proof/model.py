@@ -263,6 +263,10 @@ class Model:
         here = [line for line in page.lines if task.state in line.sources]
         if not any(_admits(line, usable, act.who) for line in here or page.lines):
             return "not_authorized"
+        giver = act.arguments.get("from", ("user", act.who))
+        own = giver == ("user", act.who) or giver[1] in PEOPLE[act.who].groups
+        if page.own_part and not own and "administrator" not in held:
+            return "not_authorized"
         return ""
 
     def _conflicts(self, page: Page, act: Act, task: Sheet) -> str:
@@ -294,12 +298,6 @@ class Model:
             if len(people) == 1 and people[0][0] == "user":
                 return self._ineligible(page, act, task, people[0][1])
         if act.operation == "forward":
-            assert act.who is not None
-            own = giver == ("user", act.who) or (
-                giver[0] == "group" and giver[1] in PEOPLE[act.who].groups
-            )
-            if not own and "administrator" not in self.held(act.who, task):
-                return "not_authorized"
             return "" if task.holds("potential_owner", giver) else "no_such_work_item"
         if act.operation == "transfer":
             if not task.holds(role, giver):

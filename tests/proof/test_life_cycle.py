@@ -34,6 +34,7 @@ from tests.conftest import Cast
 from tests.factories import JobFactory, UserFactory
 
 from .calls import TASKS, V1, tkiid
+from .faces import HTM_ROLES
 from .live import object_ids, tokens
 from .load import new_seed
 from .model import COLUMNS, GROUPS, PEOPLE, Act, Holder, Model, Sheet, Verdict
@@ -81,19 +82,6 @@ NUMBERS: Final = {
 
 OF_THE_CALL: Final = {"not_permitted", "invalid_body", "invalid_argument", "target_empty"}
 """Refusals that are about no task in particular, so carry no version."""
-
-IBM_ROLES: Final = {
-    "owner": "owner",
-    "potential_owner": "potentialOwner",
-    "editor": "editor",
-    "reader": "reader",
-    "administrator": "administrator",
-    "originator": "originator",
-    "starter": "starter",
-    "potential_starter": "potentialStarter",
-    "escalation_receiver": "escalationReceiver",
-    "stakeholder": "stakeholder",
-}
 
 SCHEMA: Final = {"type": "object", "required": ["done"]}
 MOMENTS: Final = tuple(f"20{year}-01-01T00:00:00Z" for year in (40, 45, 50))
@@ -220,8 +208,8 @@ def htm(act: Act, world: World) -> Sent | None:
             return put("/output", arguments["output"])
         case "save_fault" if arguments.get("fault_name") and arguments.get("fault") is not None:
             return put("/fault", arguments["fault"], faultName=arguments["fault_name"])
-        case "grant" if arguments["role"] in IBM_ROLES and arguments["to"][0] == "user":
-            role = f"/role/{IBM_ROLES[arguments['role']]}"
+        case "grant" if arguments["role"] in HTM_ROLES and arguments["to"][0] == "user":
+            role = f"/role/{HTM_ROLES[arguments['role']]}"
             return put(role, action="assign", newUser=arguments["to"][1])
         case "transfer":
             return htm_transfer(put, arguments)
@@ -241,7 +229,7 @@ def htm_transfer(put: Callable[..., Sent], arguments: Mapping[str, Any]) -> Sent
     move = {f"to{kind.capitalize()}": to}
     if giver:
         move[f"from{kind.capitalize()}"] = giver[1]
-    return put(f"/role/{IBM_ROLES[arguments['role']]}", action="transfer", **move)
+    return put(f"/role/{HTM_ROLES[arguments['role']]}", action="transfer", **move)
 
 
 # --- What may be asked for ------------------------------------------------------------------------

@@ -156,7 +156,7 @@ class Subtasks(TaskView):
     def get(self, request: Request, tkiid: str) -> HttpResponse:
         """Those of its subtasks that the account may read."""
         task = self.found()
-        below = reading.visible(self.user).filter(parent=task).order_by("pk")
+        below = reading.subtasks(task, self.user).order_by("pk")
         people = ("owner", "originator", "starter")
         listed = list(below.select_related(*people)[: MOST_LISTED + 1])
         if len(listed) > MOST_LISTED:
