@@ -19,8 +19,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 RELOAD_SECONDS = 8  # how long a new process of the web server may take before the old one goes
 WATCH_SECONDS = 0.2  # how long a child may be dead before it is noticed
-SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # before a worker that died is started again
-STEADY_SECONDS = 60.0  # a worker that lived so long starts with the shortest pause again
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # before a child that died is started again
+STEADY_SECONDS = 60.0  # a child that lived so long starts with the shortest pause again
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 
 _PARENT_DIES = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -28,7 +28,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class ServerError(Exception):
-    """The web server does not start; the message says why."""
+    """The web server cannot start; the message says why."""
 
 
 def _leave(number: int, frame: object) -> NoReturn:
@@ -41,14 +41,22 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
     Raises ServerError when all of them are taken.
     """
     for port in range(wanted, wanted + 100) if wanted else [0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        with suppress(OSError), _listening(host, port) as probe:
             return int(probe.getsockname()[1])
     raise ServerError(f"Ports {wanted} to {wanted + 99} are all taken.")
+
+
+def demand_free(host: str, port: int) -> None:
+    """Raises ServerError when nobody can listen there, with the system's word for why."""
+    try:
+        _listening(host, port).close()
+    except OSError as error:
+        raise ServerError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 def web_command(host: str, port: int, workers: int, threads: int) -> list[str]:
@@ -76,9 +84,14 @@ class Child:
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
+        self.renewing = False
+        """Told to end, so as to be started again at once."""
+        self._started, self._pause = 0.0, SHORTEST_PAUSE / 2
+        self._due: float | None = None  # when one that has ended is started again
 
     def start(self) -> None:
         """Start it in a process group of its own: Ctrl-C reaches us alone, and we end it."""
+        self._kill_group()
         us = os.getpid()
 
         def die_with_us() -> None:
@@ -89,6 +102,20 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 (our own command line)
             self.command, start_new_session=True, preexec_fn=die_with_us
         )
+        self._started, self._due = time.monotonic(), None
+
+    def revive(self) -> None:
+        """Start it again where it has ended, after a pause that is longer each time."""
+        if self.code is None:
+            return
+        now = time.monotonic()
+        if self._due is None:
+            steady = now - self._started > STEADY_SECONDS
+            self._pause = SHORTEST_PAUSE if steady else min(self._pause * 2, LONGEST_PAUSE)
+            self._due = now if self.renewing else now + self._pause
+            self.renewing = False
+        if now >= self._due:
+            self.start()
 
     @property
     def code(self) -> int | None:
@@ -110,9 +137,13 @@ class Child:
             return
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._kill_group()
         self.process.wait()
+
+    def _kill_group(self) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Server:
@@ -122,9 +153,7 @@ class Server:
         self.url = url
         self.web = Child(web)
         self.worker = Child([sys.executable, str(MANAGE), "worker"]) if worker else None
-        self._started, self._pause = 0.0, SHORTEST_PAUSE / 2
-        self._due: float | None = None  # when a worker that has ended is started again
-        self._renewing = False
+        self._children = [child for child in (self.web, self.worker) if child is not None]
 
     def start(self) -> None:
         """Start both. From then on SIGTERM ends this process as Ctrl-C does, with them before it.
@@ -133,8 +162,8 @@ class Server:
         """
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGHUP, self._renew)
-        self.web.start()
-        self._start_worker()
+        for child in self._children:
+            child.start()
 
     def demand_answers(self) -> None:
         """Wait until the web server answers. Raises ServerError when it does not."""
@@ -155,46 +184,29 @@ class Server:
             return False
         return True
 
-    def wait(self) -> int:
-        """The web server's exit code, once it has ended; a worker that dies is started again."""
-        while (code := self.web.code) is None:
-            self._revive_worker()
+    def wait(self) -> NoReturn:
+        """Watch over both until a signal ends us: whichever dies is started again.
+
+        The web server gives up when a process of its own dies twice within seconds.
+        """
+        while True:
+            for child in self._children:
+                child.revive()
             time.sleep(WATCH_SECONDS)
-        return code
-
-    def _start_worker(self) -> None:
-        if self.worker is not None:
-            self.worker.start()
-            self._started = time.monotonic()
-            self._due = None
-
-    def _revive_worker(self) -> None:
-        """Start a worker that has ended again, after a pause that is longer each time."""
-        if self.worker is None or self.worker.code is None:
-            return
-        now = time.monotonic()
-        if self._due is None:
-            steady = now - self._started > STEADY_SECONDS
-            self._pause = SHORTEST_PAUSE if steady else min(self._pause * 2, LONGEST_PAUSE)
-            self._due = now if self._renewing else now + self._pause
-            self._renewing = False
-        if now >= self._due:
-            self._start_worker()
 
     def _renew(self, number: int, frame: object) -> None:
-        self._renewing = True
         self.web.signal(signal.SIGHUP)
         if self.worker is not None:
+            self.worker.renewing = True
             self.worker.signal(signal.SIGTERM)
 
     def stop(self) -> None:
         """End both, the web server with all its workers; what is under way is finished first."""
-        children = [child for child in (self.web, self.worker) if child is not None]
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # we are leaving already
-        for child in children:
+        for child in self._children:
             child.signal(signal.SIGTERM)
-        for child in children:
+        for child in self._children:
             child.end()
 
     def __enter__(self) -> Self:

@@ -353,6 +353,19 @@ def test_a_worker_that_dies_is_started_again_more_slowly_each_time(
     assert ends(server, signal.SIGTERM) < 10
 
 
+def test_a_web_server_that_dies_is_started_again(site: Site, serve: Serve) -> None:
+    """As after two deaths of one of its processes within seconds, when Granian gives up."""
+    server, port = serve()
+    (worker,) = workers(server)
+    (granian,) = {*psutil.Process(server.pid).children()} - {worker}
+    family = children(server)
+    granian.kill()
+    until(lambda: not granian.is_running())
+    until(lambda: answers(port))
+    assert [one for one in family if one.is_running()] == [worker]
+    assert ends(server, signal.SIGTERM) < 10
+
+
 def test_hang_up_renews_both_and_loses_no_request(site: Site, serve: Serve) -> None:
     server, port = serve()
     site.beats_on()
@@ -384,3 +397,4 @@ def test_a_web_server_that_cannot_start_ends_everything_with_its_code(site: Site
     until(lambda: family.update(children(server)) or server.poll() is not None)
     assert server.returncode == 1
     assert not [one for one in family if one.is_running()]
+    assert "Cannot listen on 203.0.113.1, port 8000: " in site.said(server)

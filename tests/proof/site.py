@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import psycopg
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
@@ -72,15 +73,10 @@ class Site:
                 start_new_session=True,
             )
 
-    def supervise(self) -> None:
-        """Start the server again if it has ended: it gives up when a worker dies twice at once."""
-        if self.process is not None and self.process.poll() is not None:
-            self.start()
-
     def stop(self) -> None:
         """End server and PostgreSQL, and all that they have started."""
         if self.process is not None and self.process.poll() is None:
-            family = self.workers()
+            family = self.family()
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(15)
@@ -106,10 +102,9 @@ class Site:
         while (answer := self._answer()) != "401":
             if time.monotonic() > deadline:
                 raise AssertionError(
-                    f"{answer} for {PATIENCE:.0f} s; workers {self.workers()}, "
+                    f"{answer} for {PATIENCE:.0f} s; workers {len(self.workers())}, "
                     f"PostgreSQL {self.cluster.status()}\n{self.log()}"
                 )
-            self.supervise()
             time.sleep(0.02)
 
     def _answer(self) -> str:
@@ -122,14 +117,22 @@ class Site:
 
     # --- Who is there -------------------------------------------------------------------------
 
-    def workers(self) -> list[int]:
-        """The processes that the server has started, by their ids."""
+    def family(self) -> list[psutil.Process]:
+        """All that the server has started, and what those have started."""
         assert self.process is not None
-        found: list[int] = []
-        with contextlib.suppress(OSError):
-            for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
-                found += map(int, (thread / "children").read_text().split())
-        return [pid for pid in found if b"tracker" not in _command_line(pid)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that answer requests: those of Granian, whose master answers none."""
+        found = []
+        for one in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                granian = "granian" in " ".join(one.parent().cmdline())
+                if granian and "tracker" not in " ".join(one.cmdline()):
+                    found.append(one)
+        return found
 
     def sessions(self) -> list[tuple[int, str]]:
         """The sessions that the server's workers have at PostgreSQL, and what each is doing."""
@@ -148,16 +151,16 @@ class Site:
     def kill_worker(self, chance: random.Random) -> bool:
         """SIGKILL of one worker; the server starts another."""
         workers = self.workers()
-        return bool(workers) and _kill(chance.choice(workers))
+        return bool(workers) and _kill(chance.choice(workers).pid)
 
     def kill_server(self, _: random.Random | None = None) -> bool:
         """SIGKILL of the server itself, which is then started again as a supervisor would."""
         assert self.process is not None
-        workers = self.workers()
+        family = self.family()
         self.process.kill()
         self.process.wait()
         # A supervisor ends what the dead one has left before it starts anew.
-        _end(workers)
+        _end(family)
         self.start()
         return True
 
@@ -201,13 +204,6 @@ KILLS = {
 }
 
 
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def _kill(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
@@ -216,11 +212,13 @@ def _kill(pid: int) -> bool:
     return True
 
 
-def _end(pids: list[int]) -> None:
+def _end(family: list[psutil.Process]) -> None:
     """End processes that have lost their parent, and wait until they are gone."""
-    for pid in pids:
-        _kill(pid)
-    eventually("the workers are gone", lambda: not any(map(_command_line, pids)))
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(family, timeout=PATIENCE)
+    assert not [one for one in family if one.is_running()]
 
 
 @contextmanager

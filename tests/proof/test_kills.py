@@ -187,7 +187,7 @@ class Crowd:
         before = [caller.acknowledged for caller in self.callers]
         self.site.wait()
         eventually(
-            "every caller has been answered again",
+            f"every caller has been answered again, after\n{self.site.log()}",
             lambda: all(
                 caller.acknowledged > count or caller.failed
                 for caller, count in zip(self.callers, before, strict=True)
@@ -346,8 +346,8 @@ def _killed_in_second_unit(stage: Stage, what: str) -> bool:
         running = BulkOperation.objects.filter(status="running", processed=UNIT)
         eventually("the first unit is done", running.exists)
         if what == "a worker killed":
-            for pid in stage.site.workers():  # which of them has the call is not known
-                os.kill(pid, 9)
+            for worker in stage.site.workers():  # which of them has the call is not known
+                worker.kill()
         else:
             stage.site.kill_postgres()
     finally:

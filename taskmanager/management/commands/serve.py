@@ -4,10 +4,10 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from taskmanager.management.migrated import demand_migrated
-from taskmanager.server import Server, web_command
+from taskmanager.server import Server, ServerError, demand_free, web_command
 
 
 class Command(BaseCommand):
@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until told to stop, then exit with the code of the web server.
 
-        Raises CommandError while the database is not migrated.
+        Raises CommandError while the database is not migrated, and when it cannot start.
         """
         demand_migrated(self.stderr)
         host, port = options["host"], options["port"]
@@ -40,8 +40,12 @@ class Command(BaseCommand):
         web = web_command(host, port, options["workers"], options["threads"])
         server = Server(web, f"http://{host}:{port}", worker=not options["no_worker"])
         try:
+            demand_free(host, port)
             with server:
+                server.demand_answers()
                 server.wait()
+        except ServerError as error:
+            raise CommandError(str(error)) from error
         except KeyboardInterrupt:  # SIGTERM too; both have ended in order by now
             pass
         sys.exit(server.web.code)
