@@ -11,3 +11,6 @@ from taskmanager.settings import *  # noqa: F403
 
 MEDIA_ROOT = DATA_DIR / "test-attachments"  # noqa: F405
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Otherwise each test client reads the names of all static files anew.
+WHITENOISE_AUTOREFRESH = True

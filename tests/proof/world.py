@@ -285,17 +285,17 @@ class Entry:
         held = set(spot.holding.roles)
         held |= {role for role in ("administrator", "reader") if f"tasks.{role}" in granted}
         found = self.page.outcome(spot.state, held, spot.on_hold, granted)
-        if found not in STATES:
+        if found in ("task_not_found", "not_authorized"):
             return found
-        return self._part(spot, held) or found
+        if self.page.own_part and self.giving != "own" and "administrator" not in held:
+            return "not_authorized"
+        return self._part(spot) or found if found in STATES else found
 
-    def _part(self, spot: Spot, held: set[str]) -> str:
-        """What stands against giving a part away that is not there, or not one's own."""
-        if self.row == "forward":
-            if self.giving == "own":
-                holds = ("potential_owner", "caller") in spot.holding.rows
-                return "" if holds else "no_such_work_item"
-            return "" if "administrator" in held else "not_authorized"
+    def _part(self, spot: Spot) -> str:
+        """What stands against giving a part away that is not there."""
+        if self.row == "forward" and self.giving == "own":
+            holds = ("potential_owner", "caller") in spot.holding.rows
+            return "" if holds else "no_such_work_item"
         if self.table == "transfer" and self.row in COLUMNS:
             holds = spot.holding.column == self.row
             return "" if holds == (self.giving == "own") else "no_such_work_item"
@@ -345,7 +345,7 @@ def first_of(operation: str) -> Entry:
     return next(entry for entry in ENTRIES if entry.operation == operation)
 
 
-IN_FULL = ("engineering", "operations", "admin")
+IN_FULL = ("operations",)
 """Callers who are asked for every row of the tables in the short form too."""
 
 
