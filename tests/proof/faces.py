@@ -70,6 +70,9 @@ HTM_BULK = {
 }
 """Actions of IBM's dialect on many tasks: the operation and the further parameters."""
 
+HTM_VALUES = {"priority": 1}
+"""What an update of IBM's dialect changes."""
+
 HTM_ROLES = {
     "owner": "owner",
     "potential_owner": "potentialOwner",
@@ -135,12 +138,12 @@ def native(entry: Entry) -> Bulk:
     return act
 
 
-def htm(path: str) -> Bulk:
-    """One bulk call of IBM's dialect."""
+def htm(path: str, member: str = "taskIDs", values: dict[str, Any] | None = None) -> Bulk:
+    """One bulk call of IBM's dialect; `member` of the body holds the ids."""
 
     def act(user: User, ids: Sequence[UUID]) -> Said:
         sent = {tkiid(pk): pk for pk in ids}
-        response = htm_client.send(path, user, {"taskIDs": list(sent)})
+        response = htm_client.send(path, user, {member: list(sent), **(values or {})})
         if response.status_code != 200:
             return Said([], {}, response.status_code)
         lines = json.loads(response.content)["failedOperations"] if response.content else []
@@ -236,6 +239,8 @@ def ways(long: bool) -> list[Way]:
         operation, more = HTM_BULK[verb]
         act = htm(f"/task?action={verb}{more}")
         found.append(Way("htm", first_of(operation), act, lambda code: HTM[code][1]))
+    act = htm("/task?action=update", "updatedTaskIDs", {"updatedPropertyValues": HTM_VALUES})
+    found.append(Way("htm", first_of("update", "priority"), act, lambda code: HTM[code][1]))
     # Whoever may enter the admin views tasks, and so looks people up by name as well.
     for operation in admin_bulk.BULK:
         found += [Way("admin", entry, in_admin(entry), str) for entry in _rows(operation, long)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from tests.faces import htm_client, itential_client
 from tests.faces.admin_pages import client_of
 from tests.faces.native_client import Api, task_path
 
-from .faces import HTM, HTM_ROLES, ITENTIAL, NATIVE, REASON, as_native
+from .faces import HTM, HTM_ROLES, HTM_VALUES, ITENTIAL, NATIVE, REASON, as_native
 from .test_permissions import undoing
 from .world import CALLERS, ENTRIES, GIVER, GRANTS, Entry, World, first_of
 
@@ -83,10 +83,10 @@ def native(entry: Entry) -> Face:
     return Face("native", entry, act, says, repeats=True)
 
 
-def htm(entry: Entry, path: str) -> Face:
+def htm(entry: Entry, path: str, body: dict[str, Any] | None = None) -> Face:
     def act(user: User, pk: UUID, version: int = 0) -> Any:
         headers = {"If-Match": f'"{version}"'} if version else {}
-        return htm_client.send(path.format(tkiid(pk)), user, headers=headers)
+        return htm_client.send(path.format(tkiid(pk)), user, body, headers=headers)
 
     def says(response: Any, code: str, pk: UUID) -> None:
         status, number = HTM[code] if code else (200, "")
@@ -107,6 +107,19 @@ def itential(entry: Entry, name: str, body: Callable[[], Any]) -> Face:
         assert (response.json()["data"] is None) == bool(code)
 
     return Face("itential", entry, act, says, repeats=True)
+
+
+def in_job(entry: Entry, name: str, body: dict[str, Any] | None = None) -> Face:
+    """A call of Itential's dialect about a task of a job."""
+
+    def act(user: User, pk: UUID, version: int = 0) -> Any:
+        headers = {"If-Match": f'"{version}"'} if version else {}
+        job = Task.objects.select_related("job").get(pk=pk).job
+        assert job is not None
+        path = f"{itential_client.OM}/jobs/{job.object_id}/tasks/{pk}/{name}"
+        return itential_client.send("POST", path, user, body, headers=headers)
+
+    return replace(itential(entry, name, lambda: body), act=act)
 
 
 def at_once(entry: Entry) -> bool:
@@ -140,6 +153,7 @@ def faces() -> Iterator[Face]:
     for verb in sorted(set(verbs.TASK) & set(HTM_TASK)):
         operation, more = HTM_TASK[verb]
         yield htm(first_of(operation), f"/task/{{}}?action={verb}{more}")
+    yield htm(first_of("update", "priority"), "/task/{}?action=update", HTM_VALUES)
     for entry in ENTRIES:
         if entry.table == "transfer":
             giver = entry.arguments.get("from_")
@@ -154,6 +168,9 @@ def faces() -> Iterator[Face]:
         "assign",
         lambda: {"userId": User.objects.get(username="target").object_id},
     )
+    finished = {"taskData": {"finish_state": "success", "variables": {"decision": "approve"}}}
+    yield in_job(first_of("finish"), "finish", finished)
+    yield in_job(first_of("retry"), "retry")
     for operation in BULK:
         yield in_admin(first_of(operation))
 

@@ -18,11 +18,11 @@ from django.utils import timezone
 from accounts.models import Group, GroupNesting, Membership, User
 from tasks import actions, people
 from tasks.actions import Call, Draft
-from tasks.models import Channel, Task
+from tasks.models import Channel, Job, Task
 from tasks.people import Reference
 from tasks.roles import TaskRole
 from tests.core.book import BOOK, ROLES, STATES, Page, system_roles
-from tests.factories import GroupFactory, UserFactory, reference
+from tests.factories import GroupFactory, JobFactory, UserFactory, reference
 
 HELD = ("reserved", "in_progress")
 MAY_BE_ON_HOLD = ("ready", *HELD)
@@ -139,6 +139,8 @@ class World:
 
     users: dict[str, User] = field(default_factory=dict)
     spots: dict[str, list[Spot]] = field(default_factory=dict)
+    job: Job = field(default_factory=Job)
+    """The job that all tasks belong to."""
     automatic: UUID | None = None
     unskippable: UUID | None = None
 
@@ -153,7 +155,7 @@ def name_of(caller: str) -> str:
 
 def build() -> World:
     """Make the world, by few statements."""
-    world = World()
+    world = World(job=JobFactory(name="World"))
     groups = {name: GroupFactory(name=name) for name in ("team", "department", "led", "led below")}
     groups["everybody"] = Group.objects.get(name="everybody")
     GroupNesting.objects.create(child=groups["team"], parent=groups["department"])
@@ -205,6 +207,7 @@ def _drafts(world: World, groups: dict[str, Group]) -> Iterator[Draft]:
             "on_hold": on_hold,
             "skippable": True,
             "ended_at": ended,
+            "job": world.job,
             **columns,
             **more,
         }
@@ -340,9 +343,9 @@ def _entries() -> Iterator[Entry]:
 ENTRIES = list(_entries())
 
 
-def first_of(operation: str) -> Entry:
-    """One entry for an operation that has many rows."""
-    return next(entry for entry in ENTRIES if entry.operation == operation)
+def first_of(operation: str, row: str = "") -> Entry:
+    """One entry for an operation that has many rows, or that of a row."""
+    return next(entry for entry in ENTRIES if entry.operation == operation and row in entry.row)
 
 
 IN_FULL = ("operations",)
