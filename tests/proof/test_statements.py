@@ -62,8 +62,8 @@ class Act:
 
 def _single(case: Case) -> Act:
     def prepare(cast: Cast) -> Try:
-        pk, arguments = case.task(cast).pk, case.arguments(cast)
-        return Try([pk], lambda: case.act([pk], call=call_by(cast.carol), **arguments).one())
+        pk, arguments, actor = case.task(cast).pk, case.arguments(cast), case.actor(cast)
+        return Try([pk], lambda: case.act([pk], call=call_by(actor), **arguments).one())
 
     return Act(str(case), prepare)
 
@@ -71,7 +71,8 @@ def _single(case: Case) -> Act:
 def _bulk(case: Case) -> Act:
     def prepare(cast: Cast) -> Try:
         ids, arguments = [case.task(cast).pk for _ in range(2)], case.arguments(cast)
-        return Try(ids, lambda: case.act(ids, call=call_by(cast.carol, bulk=True), **arguments))
+        actor = case.actor(cast)
+        return Try(ids, lambda: case.act(ids, call=call_by(actor, bulk=True), **arguments))
 
     return Act(f"{case} in bulk", prepare)
 
