@@ -46,6 +46,11 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
     raise ServerError(f"Ports {wanted} to {wanted + 99} are all taken.")
 
 
+def address(host: str, port: int) -> str:
+    """Where a server that listens there is found, as the beginning of its URLs."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def demand_free(host: str, port: int) -> None:
     """Raises ServerError when nobody can listen there, with the system's word for why."""
     try:

@@ -155,13 +155,15 @@ def _who(operation: Operation, rule: Rule) -> str:
 
 
 def _reason(operation: Operation) -> str:
-    if operation.own_part:
-        return "; one's own part, but for an administrator"
-    return {
-        Reason.OPTIONAL: "",
-        Reason.UNLESS_OWNER: "; reason unless one's own",
-        Reason.ALWAYS: "; reason",
-    }[operation.reason]
+    part = "; one's own part, but for an administrator" if operation.own_part else ""
+    return (
+        part
+        + {
+            Reason.OPTIONAL: "",
+            Reason.UNLESS_OWNER: "; reason unless one's own",
+            Reason.ALWAYS: "; reason",
+        }[operation.reason]
+    )
 
 
 def _on_hold(operation: Operation, rule: Rule) -> str:

@@ -109,7 +109,7 @@ def _some_state(operation: Operation) -> State:
     return State.READY if State.READY in sources else min(sources & HELD or sources)
 
 
-_GIVEN: dict[str, dict[str, Any]] = {
+GIVEN: dict[str, dict[str, Any]] = {  # what some operations are called with, besides people
     "save_output": {"output": {"done": True}},
     "save_fault": {"fault": {"code": 7}, "fault_name": "broken"},
     "fail": {"fault": {"code": 7}, "fault_name": "broken"},
@@ -119,7 +119,7 @@ _GIVEN: dict[str, dict[str, Any]] = {
     "attach": {"name": "plan.txt", "content_type": "text/plain"},
 }
 _FIELDS: dict[str, dict[str, Any]] = {"resume": {"on_hold": True}, "skip": {"skippable": True}}
-_NEW: dict[str, Any] = {
+NEW: dict[str, Any] = {  # what an update changes each property to
     "name": "Replace switch",
     "description": "In rack 7.",
     "custom_properties": {"site": "B"},
@@ -151,13 +151,13 @@ def _all() -> list[Case]:
             to="frank" if name in ("assign", "delegate", "forward") else None,
             from_="bob" if name == "forward" else None,
             by=_BY.get(name, "carol"),
-            given=_GIVEN.get(name, {}),
+            given=GIVEN.get(name, {}),
             fields=_FIELDS.get(name, {}),
         )
         for name, operation in OPERATIONS.items()
     ]
     for name, operation in UPDATES.items():
-        given = {"values": {name: _NEW[name]}}
+        given = {"values": {name: NEW[name]}}
         found.append(Case("update", operation, _some_state(operation), given=given, row=name))
     for role, operation in TRANSFERS.items():
         own = role is TaskRole.ORIGINATOR  # nobody but the originator can give it away

@@ -22,25 +22,13 @@ from tasks.roles import TaskRole
 from tests.conftest import Cast
 from tests.factories import call_by, make_in, make_task, make_tasks
 
+from .cases import NEW
 from .record import assert_copies_right, done, nothing_changes, refusal_of
 
 update, set_priority = ACTIONS["update"], ACTIONS["set_priority"]
 comment, attach, remove = ACTIONS["comment"], ACTIONS["attach"], ACTIONS["remove"]
 
-SOON, LATER = datetime(2040, 1, 1, tzinfo=UTC), datetime(2041, 1, 1, tzinfo=UTC)
-NEW: dict[str, Any] = {
-    "name": "Replace switch",
-    "description": "In rack 7.",
-    "custom_properties": {"site": "B"},
-    "due_at": SOON,
-    "priority": 2,
-    "expires_at": LATER,
-    "skippable": True,
-    "claim_while_on_hold": True,
-    "automatic_claim": True,
-    "input": {"router": 8},
-    "output_schema": {"type": "object"},
-}
+SOON = datetime(2040, 1, 1, tzinfo=UTC)
 
 
 def shown(value: Any) -> Any:

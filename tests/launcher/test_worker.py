@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from taskmanager.postgres import Cluster
-from taskmanager.server import free_port
+from taskmanager.server import address, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LONG = 30.0
@@ -389,6 +389,11 @@ def test_serve_without_a_worker_has_none(site: Site, serve: Serve) -> None:
     server, _ = serve("--no-worker")
     assert workers(server) == []
     assert ends(server, signal.SIGTERM) < 10
+
+
+def test_the_address_to_ask_is_a_url_for_either_kind_of_host() -> None:
+    assert address("127.0.0.1", 8000) == "http://127.0.0.1:8000"
+    assert address("::1", 8000) == "http://[::1]:8000"
 
 
 def test_a_web_server_that_cannot_start_ends_everything_with_its_code(site: Site) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from tasks.models import Channel, Job, Task
 from tasks.people import Reference
 from tasks.roles import TaskRole
 from tests.core.book import BOOK, ROLES, STATES, Page, system_roles
+from tests.core.cases import GIVEN, NEW
 from tests.factories import GroupFactory, JobFactory, UserFactory, reference
 
 HELD = ("reserved", "in_progress")
@@ -238,20 +238,6 @@ def _drafts(world: World, groups: dict[str, Group]) -> Iterator[Draft]:
 
 # --- Operations and what they are asked with ------------------------------------------------------
 
-LATER = datetime(2040, 1, 1, tzinfo=UTC)
-NEW: dict[str, Any] = {
-    "name": "Replace switch",
-    "description": "In rack 7.",
-    "custom_properties": {"site": "B"},
-    "due_at": LATER,
-    "priority": 2,
-    "expires_at": LATER,
-    "skippable": False,
-    "claim_while_on_hold": True,
-    "automatic_claim": True,
-    "input": {"router": 8},
-    "output_schema": {"type": "object"},
-}
 GIVER, TARGET, RECEIVER = people.user("giver"), people.user("target"), people.user("receiver")
 FILLER = people.user("filler")
 
@@ -306,16 +292,10 @@ class Entry:
 
 
 _ASKED_WITH: dict[str, dict[str, Any]] = {
+    **GIVEN,
     "nominate": {"people": [TARGET]},
     "assign": {"to": TARGET},
     "delegate": {"to": TARGET},
-    "save_output": {"output": {"done": True}},
-    "save_fault": {"fault": {"code": 7}, "fault_name": "broken"},
-    "fail": {"fault": {"code": 7}, "fault_name": "broken"},
-    "raise_error": {"fault": {"code": 7}, "fault_name": "broken"},
-    "set_priority": {"priority": 1},
-    "comment": {"text": "The spare part is late."},
-    "attach": {"name": "plan.txt", "content_type": "text/plain"},
 }
 
 

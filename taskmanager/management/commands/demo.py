@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from taskmanager import demo_data
-from taskmanager.server import Server, ServerError, free_port, web_command
+from taskmanager.server import Server, ServerError, address, free_port, web_command
 
 
 class Command(BaseCommand):
@@ -58,8 +58,7 @@ class Command(BaseCommand):
             connection.close()
             port = free_port(0 if options["once"] else options["port"])
             web = web_command("127.0.0.1", port, workers=2, threads=4)
-            url = f"http://127.0.0.1:{port}"
-            with Server(web, url, worker=not options["no_worker"]) as server:
+            with Server(web, address("127.0.0.1", port), worker=not options["no_worker"]) as server:
                 server.demand_answers()
                 if options["once"]:
                     self._once(console, server.url)

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from taskmanager.management.migrated import demand_migrated
-from taskmanager.server import Server, ServerError, demand_free, web_command
+from taskmanager.server import Server, ServerError, address, demand_free, web_command
 
 
 class Command(BaseCommand):
@@ -35,10 +35,11 @@ class Command(BaseCommand):
         demand_migrated(self.stderr)
         host, port = options["host"], options["port"]
         database = "the embedded PostgreSQL" if settings.EMBEDDED else "DATABASE_URL"
-        self.stdout.write(f"Serving http://{host}:{port} on {database}; Ctrl-C stops.")
+        url = address(host, port)
+        self.stdout.write(f"Serving {url} on {database}; Ctrl-C stops.")
         self.stdout.flush()
         web = web_command(host, port, options["workers"], options["threads"])
-        server = Server(web, f"http://{host}:{port}", worker=not options["no_worker"])
+        server = Server(web, url, worker=not options["no_worker"])
         try:
             demand_free(host, port)
             with server:
