@@ -357,24 +357,60 @@ ADDED = [
 People = Mapping[TaskRole, tuple[Sequence[User], Sequence[Group]]]
 
 
-def insert(people_of: Sequence[tuple[Task, People]]) -> None:
-    """Write the role rows of new tasks, two statements for any number of them."""
-    users: list[TaskUserRole] = []
-    groups: list[TaskGroupRole] = []
+INSERTED = [
+    f"""
+    new_{kind}s as (
+        insert into tasks_task{kind}role
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+        select * from unnest(%({kind}_tasks)s::uuid[], %({kind}_permissions)s::bigint[],
+            %({kind}_ids)s::bigint[], %({kind}_opens)s::bool[], %({kind}_readies)s::bool[],
+            %({kind}_priorities)s::smallint[], %({kind}_dues)s::timestamptz[]))"""
+    for kind in ("user", "group")
+]
+"""CTEs that write the role rows of new tasks; `insertion` makes their parameters."""
+
+
+def insertion(people_of: Sequence[tuple[Task, People]]) -> dict[str, Any]:
+    """The parameters of INSERTED: who holds which role on each of some new tasks."""
+    rows: dict[str, list[tuple[Any, ...]]] = {"user": [], "group": []}
     for task, people in people_of:
-        shared = {
-            "content_object": task,
-            "open": is_open(task.state),
-            "ready": is_ready(task.state, task.kind, task.on_hold),
-            "priority": task.priority,
-            "due": task.due_at or NO_DUE_DATE,
-        }
-        for role, (some_users, some_groups) in people.items():
-            shared["permission_id"] = permission_ids()[role]
-            users += [TaskUserRole(user=user, **shared) for user in dict.fromkeys(some_users)]
-            groups += [TaskGroupRole(group=group, **shared) for group in dict.fromkeys(some_groups)]
-    TaskUserRole.objects.bulk_create(users, batch_size=5000)
-    TaskGroupRole.objects.bulk_create(groups, batch_size=5000)
+        copies = (
+            is_open(task.state),
+            is_ready(task.state, task.kind, task.on_hold),
+            task.priority,
+            task.due_at or NO_DUE_DATE,
+        )
+        for role, (users, groups) in people.items():
+            permission = permission_ids()[role]
+            for kind, holders in (("user", users), ("group", groups)):
+                rows[kind] += [
+                    (task.pk, permission, pk, *copies)
+                    for pk in dict.fromkeys(holder.pk for holder in holders)
+                ]
+    names = ("tasks", "permissions", "ids", "opens", "readies", "priorities", "dues")
+    return {
+        f"{kind}_{name}": [row[number] for row in some]
+        for kind, some in rows.items()
+        for number, name in enumerate(names)
+    }
+
+
+def _columns(model: type[User | Group]) -> str:
+    """SQL: all columns of an account or group, as `sql.instance` takes them."""
+    return ", ".join(f"{f.model._meta.db_table}.{f.column}" for f in model._meta.concrete_fields)
+
+
+_USERS = f"""
+    select r.content_object_id, r.permission_id, {_columns(User)}
+    from tasks_taskuserrole r join accounts_user on accounts_user.id = r.user_id
+    where r.content_object_id = any(%(ids)s::uuid[]) order by accounts_user.username"""
+_GROUPS = f"""
+    select r.content_object_id, r.permission_id, {_columns(Group)}
+    from tasks_taskgrouprole r
+    join accounts_group on accounts_group.group_ptr_id = r.group_id
+    join auth_group on auth_group.id = r.group_id
+    where r.content_object_id = any(%(ids)s::uuid[]) order by auth_group.name"""
+_ACCOUNTS = f"select {_columns(User)} from accounts_user where id = any(%(ids)s::bigint[])"
 
 
 def people_of(tasks: Sequence[Task]) -> dict[UUID, dict[TaskRole, tuple[list[User], list[Group]]]]:
@@ -382,16 +418,24 @@ def people_of(tasks: Sequence[Task]) -> dict[UUID, dict[TaskRole, tuple[list[Use
     found: dict[UUID, dict[TaskRole, tuple[list[User], list[Group]]]] = {
         task.pk: {} for task in tasks
     }
-    role_of = _role_of()
-    user_rows = TaskUserRole.objects.filter(content_object__in=found).select_related("user")
-    for user_row in user_rows.order_by("user__username"):
-        holders = found[user_row.content_object_id]
-        holders.setdefault(role_of[user_row.permission_id], ([], []))[0].append(user_row.user)
-    group_rows = TaskGroupRole.objects.filter(content_object__in=found).select_related("group")
-    for group_row in group_rows.order_by("group__name"):
-        holders = found[group_row.content_object_id]
-        holders.setdefault(role_of[group_row.permission_id], ([], []))[1].append(group_row.group)
+    for task_id, permission, *user in sql.run(_USERS, {"ids": list(found)}):
+        found[task_id].setdefault(_role_of()[permission], ([], []))[0].append(
+            sql.instance(User, user)
+        )
+    for task_id, permission, *group in sql.run(_GROUPS, {"ids": list(found)}):
+        found[task_id].setdefault(_role_of()[permission], ([], []))[1].append(
+            sql.instance(Group, group)
+        )
     return found
+
+
+def load_holders(task: Task) -> None:
+    """Put the accounts in the columns owner, originator and starter of a task, in one query."""
+    wanted = {role: getattr(task, f"{role}_id") for role in COLUMNS}
+    ids = [pk for pk in dict.fromkeys(wanted.values()) if pk is not None]
+    users = [sql.instance(User, row) for row in sql.run(_ACCOUNTS, {"ids": ids})]
+    for role, pk in wanted.items():
+        setattr(task, role, next((user for user in users if user.pk == pk), None))
 
 
 class DifferingRow(NamedTuple):
