@@ -16,7 +16,7 @@ from .masking import masked_data
 from .models import Attachment, Comment, Task
 from .querysets import TaskQuerySet
 from .roles import WORKING, TaskRole
-from .work_items import people_of, roles_of
+from .work_items import load_holders, people_of, roles_of
 
 VIEW = "tasks.view_task"
 
@@ -88,6 +88,7 @@ def read(task: Task, user: User) -> Reading:
     if TaskRole.EXCLUDED_OWNER in held:
         held -= WORKING
     secrets = [] if held & SEES_SECRETS else task.secret_pointers
+    load_holders(task)
     return _reading(task, people_of([task])[task.pk], secrets)
 
 

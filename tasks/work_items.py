@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,37 +23,44 @@ class LockedTask(NamedTuple):
     """A task as the rules look at it, under its lock, with what the actor is to it.
 
     `version_seen` is the version that the statement's snapshot saw; where it is older than
-    `version`, the roles are older too. `extra` holds the further columns and probes asked for.
+    `version`, the roles are older too. `at` is the time, once all were locked, in microseconds
+    since 1970. `permissions` are the ids of what the actor holds, as text. `extra` holds the
+    further columns and probes asked for. Tasks with the same number in `alike` differ in nothing
+    but id, version, head and parent: what the rules say of one, they say of all.
     """
 
     id: UUID
     version: int
+    version_seen: int
     head: bytes
+    parent_id: UUID | None
+    at: int
+    permissions: str
+    owner_name: str | None
     state: str
     on_hold: bool
     kind: str
     claim_while_on_hold: bool
     skippable: bool
-    parent_id: UUID | None
     owner_id: int | None
     originator_id: int | None
     starter_id: int | None
-    version_seen: int
-    owner_name: str | None
-    at: datetime
-    permissions: list[int]
-    extra: dict[str, Any]
+    extra: Mapping[str, Any]
+    alike: int
 
-    def roles(self, user_id: int | None, permissions: Iterable[int]) -> frozenset[TaskRole]:
+    def roles(self, user_id: int | None, permissions: str) -> frozenset[TaskRole]:
         """The task roles of an account: those its permissions stand for, and its columns."""
-        held = {_role_of()[permission] for permission in permissions}
+        held = {_role_of()[int(permission)] for permission in permissions.split()}
         if user_id is not None:
             held |= {role for role in COLUMNS if getattr(self, f"{role}_id") == user_id}
         return frozenset(held)
 
 
-_LOCKED_COLUMNS = LockedTask._fields[:12]
-_KNOWN = len(LockedTask._fields) - 1
+_OWN = LockedTask._fields.index("at")
+"""So many fields are a task's own; alike tasks share the others."""
+_KNOWN = LockedTask._fields.index("extra")
+_RULED = LockedTask._fields[LockedTask._fields.index("state") : _KNOWN]
+"""The columns of a task that the rules look at."""
 
 
 @cache
@@ -63,21 +69,23 @@ def _role_of() -> dict[int, TaskRole]:
 
 
 def _held_by(user: str) -> str:
-    """SQL: the permission ids that the account in parameter `user` holds on the task `l`.
+    """SQL: the permission ids, as text, that the account in `user` holds on the task `l`.
 
     A lead of a group that is potential owner counts as administrator. Written as probes by task, so
-    that the planner never hashes all rows of a large group (it did: a third of a bulk transfer).
+    that the planner never hashes all rows of a large group (it did: a third of a bulk transfer);
+    what it does hash, once a statement, are the account's own groups.
     """
-    return f"""array(
-        select r.permission_id from tasks_taskuserrole r
-        where r.content_object_id = l.id and r.user_id = %({user})s::bigint
-        union
-        select case when m.lead then %(administrator)s::bigint else r.permission_id end
-        from tasks_taskgrouprole r
-        join accounts_effectivemembership m
-            on m.group_id = r.group_id and m.user_id = %({user})s::bigint
-        where r.content_object_id = l.id
-            and (not m.lead or r.permission_id = %(potential_owner)s::bigint))"""
+    groups = f"""
+            select m.group_id from accounts_effectivemembership m
+            where m.user_id = %({user})s::bigint"""
+    return f"""concat_ws(' ',
+        (select string_agg(r.permission_id::text, ' ') from tasks_taskuserrole r
+         where r.content_object_id = l.id and r.user_id = %({user})s::bigint),
+        (select string_agg(concat_ws(' ',
+            case when r.group_id in ({groups} and not m.lead) then r.permission_id end,
+            case when r.permission_id = %(potential_owner)s::bigint
+                and r.group_id in ({groups} and m.lead) then %(administrator)s::bigint end), ' ')
+         from tasks_taskgrouprole r where r.content_object_id = l.id))"""
 
 
 def _holds(holder: User | Group, parameter: str) -> str:
@@ -143,23 +151,97 @@ def lock(
             probes["receiver_holds"] = _holds(receiver, "receiver")
     statement = f"""
         with locked as materialized (
-            select {", ".join(dict.fromkeys([*_LOCKED_COLUMNS, *columns]))} from tasks_task
+            select id, version, head, parent_id,
+                {", ".join(dict.fromkeys([*_RULED, *columns]))}
+            from tasks_task
             where id = any(%(ids)s::uuid[]) order by id
-            {"for no key update" if locking else ""})
-        select {", ".join(f"l.{name}" for name in _LOCKED_COLUMNS)}, seen.version,
-            holder.username, clock_timestamp(), {_held_by("actor")}
+            {"for no key update" if locking else ""}),
+        clock as materialized (
+            select (extract(epoch from clock_timestamp()) * 1000000)::bigint as at
+            from (select count(*) from locked) as all_locked)
+        select l.id, l.version, seen.version, l.head, l.parent_id, clock.at, {_held_by("actor")},
+            holder.username, {", ".join(f"l.{name}" for name in _RULED)}
             {"".join(f", {probe}" for probe in probes.values())}
         from locked l
+        cross join clock
         join tasks_task seen on seen.id = l.id
         left join accounts_user holder on holder.id = l.owner_id"""
     for _ in range(2 if locking else 1):
-        found = [
-            LockedTask._make((*row[:_KNOWN], dict(zip(probes, row[_KNOWN:], strict=True))))
-            for row in sql.run(statement, params)
-        ]
-        if all(task.version_seen == task.version for task in found):
+        rows = sql.run(statement, params)
+        if all(version == seen for _, version, seen, *_ in rows):
             break
-    return {task.id: task for task in found}
+    alike: dict[tuple[Any, ...], tuple[int, Mapping[str, Any]]] = {}
+    found = {}
+    for row in rows:
+        shared = row[_OWN:]
+        if shared not in alike:
+            alike[shared] = len(alike), dict(zip(probes, row[_KNOWN:], strict=True))
+        number, extra = alike[shared]
+        found[row[0]] = LockedTask._make((*row[:_KNOWN], extra, number))
+    return found
+
+
+_WINDOWS = ("20", "500", "all")
+"""How far down a worklist to look for a free task: the first 20, the first 500, to its end."""
+
+
+def lock_next(user: User | None, groups: Sequence[int] | None = None) -> list[UUID]:
+    """The first free task of an account's worklist, locked; none where each one is taken.
+
+    Free is a ready task that nobody has locked and from which the account is not excluded; of
+    `groups`, by primary key, where they are given. A locked one is passed over at once. While
+    others take tasks too, a short look may find only what they are just taking, so none is said
+    only after a look at the whole list. What is found has still to be judged by the rules.
+    """
+    params = {
+        "actor": user.pk if user else None,
+        "groups": None if groups is None else list(groups),
+        "potential_owner": permission_ids()[TaskRole.POTENTIAL_OWNER],
+        "excluded_owner": permission_ids()[TaskRole.EXCLUDED_OWNER],
+        "state": State.READY.value,
+    }
+    for window in _WINDOWS:
+        for (pk,) in sql.run(_next(window), params):
+            return [pk]
+    return []
+
+
+def _next(window: str) -> str:
+    """SQL: lock and answer with the first free task of the account in `actor`."""
+
+    def first(kind: str, condition: str) -> str:
+        return f"""
+            select r.priority, r.due, r.content_object_id as id from tasks_task{kind}role r
+            where {condition} and r.permission_id = %(potential_owner)s::bigint and r.ready
+                and not exists(
+                    select from tasks_taskuserrole x
+                    where x.content_object_id = r.content_object_id
+                        and x.permission_id = %(excluded_owner)s::bigint
+                        and x.user_id = %(actor)s::bigint)
+                and not exists(
+                    select from tasks_taskgrouprole x
+                    join accounts_effectivemembership m on m.group_id = x.group_id
+                    where x.content_object_id = r.content_object_id
+                        and x.permission_id = %(excluded_owner)s::bigint
+                        and m.user_id = %(actor)s::bigint and not m.lead)
+            order by r.priority, r.due, r.content_object_id limit {window}"""
+
+    return f"""
+        with first as materialized (
+            select distinct priority, due, id from (
+                select of_group.* from accounts_effectivemembership own,
+                    lateral ({first("group", "r.group_id = own.group_id")}) of_group
+                where own.user_id = %(actor)s::bigint and not own.lead
+                    and (%(groups)s::bigint[] is null
+                        or own.group_id = any(%(groups)s::bigint[]))
+                union all
+                select of_user.* from ({first("user", "r.user_id = %(actor)s::bigint")}) of_user
+                where %(groups)s::bigint[] is null) either
+            order by priority, due, id limit {window})
+        select t.id from first join tasks_task t on t.id = first.id
+        where t.state = %(state)s::text and not t.on_hold
+        order by first.priority, first.due, first.id
+        limit 1 for no key update of t skip locked"""
 
 
 def roles_of(user: User, task: Task) -> frozenset[TaskRole]:
@@ -275,24 +357,60 @@ ADDED = [
 People = Mapping[TaskRole, tuple[Sequence[User], Sequence[Group]]]
 
 
-def insert(people_of: Sequence[tuple[Task, People]]) -> None:
-    """Write the role rows of new tasks, two statements for any number of them."""
-    users: list[TaskUserRole] = []
-    groups: list[TaskGroupRole] = []
+INSERTED = [
+    f"""
+    new_{kind}s as (
+        insert into tasks_task{kind}role
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+        select * from unnest(%({kind}_tasks)s::uuid[], %({kind}_permissions)s::bigint[],
+            %({kind}_ids)s::bigint[], %({kind}_opens)s::bool[], %({kind}_readies)s::bool[],
+            %({kind}_priorities)s::smallint[], %({kind}_dues)s::timestamptz[]))"""
+    for kind in ("user", "group")
+]
+"""CTEs that write the role rows of new tasks; `insertion` makes their parameters."""
+
+
+def insertion(people_of: Sequence[tuple[Task, People]]) -> dict[str, Any]:
+    """The parameters of INSERTED: who holds which role on each of some new tasks."""
+    rows: dict[str, list[tuple[Any, ...]]] = {"user": [], "group": []}
     for task, people in people_of:
-        shared = {
-            "content_object": task,
-            "open": is_open(task.state),
-            "ready": is_ready(task.state, task.kind, task.on_hold),
-            "priority": task.priority,
-            "due": task.due_at or NO_DUE_DATE,
-        }
-        for role, (some_users, some_groups) in people.items():
-            shared["permission_id"] = permission_ids()[role]
-            users += [TaskUserRole(user=user, **shared) for user in dict.fromkeys(some_users)]
-            groups += [TaskGroupRole(group=group, **shared) for group in dict.fromkeys(some_groups)]
-    TaskUserRole.objects.bulk_create(users, batch_size=5000)
-    TaskGroupRole.objects.bulk_create(groups, batch_size=5000)
+        copies = (
+            is_open(task.state),
+            is_ready(task.state, task.kind, task.on_hold),
+            task.priority,
+            task.due_at or NO_DUE_DATE,
+        )
+        for role, (users, groups) in people.items():
+            permission = permission_ids()[role]
+            for kind, holders in (("user", users), ("group", groups)):
+                rows[kind] += [
+                    (task.pk, permission, pk, *copies)
+                    for pk in dict.fromkeys(holder.pk for holder in holders)
+                ]
+    names = ("tasks", "permissions", "ids", "opens", "readies", "priorities", "dues")
+    return {
+        f"{kind}_{name}": [row[number] for row in some]
+        for kind, some in rows.items()
+        for number, name in enumerate(names)
+    }
+
+
+def _columns(model: type[User | Group]) -> str:
+    """SQL: all columns of an account or group, as `sql.instance` takes them."""
+    return ", ".join(f"{f.model._meta.db_table}.{f.column}" for f in model._meta.concrete_fields)
+
+
+_USERS = f"""
+    select r.content_object_id, r.permission_id, {_columns(User)}
+    from tasks_taskuserrole r join accounts_user on accounts_user.id = r.user_id
+    where r.content_object_id = any(%(ids)s::uuid[]) order by accounts_user.username"""
+_GROUPS = f"""
+    select r.content_object_id, r.permission_id, {_columns(Group)}
+    from tasks_taskgrouprole r
+    join accounts_group on accounts_group.group_ptr_id = r.group_id
+    join auth_group on auth_group.id = r.group_id
+    where r.content_object_id = any(%(ids)s::uuid[]) order by auth_group.name"""
+_ACCOUNTS = f"select {_columns(User)} from accounts_user where id = any(%(ids)s::bigint[])"
 
 
 def people_of(tasks: Sequence[Task]) -> dict[UUID, dict[TaskRole, tuple[list[User], list[Group]]]]:
@@ -300,16 +418,24 @@ def people_of(tasks: Sequence[Task]) -> dict[UUID, dict[TaskRole, tuple[list[Use
     found: dict[UUID, dict[TaskRole, tuple[list[User], list[Group]]]] = {
         task.pk: {} for task in tasks
     }
-    role_of = _role_of()
-    user_rows = TaskUserRole.objects.filter(content_object__in=found).select_related("user")
-    for user_row in user_rows.order_by("user__username"):
-        holders = found[user_row.content_object_id]
-        holders.setdefault(role_of[user_row.permission_id], ([], []))[0].append(user_row.user)
-    group_rows = TaskGroupRole.objects.filter(content_object__in=found).select_related("group")
-    for group_row in group_rows.order_by("group__name"):
-        holders = found[group_row.content_object_id]
-        holders.setdefault(role_of[group_row.permission_id], ([], []))[1].append(group_row.group)
+    for task_id, permission, *user in sql.run(_USERS, {"ids": list(found)}):
+        found[task_id].setdefault(_role_of()[permission], ([], []))[0].append(
+            sql.instance(User, user)
+        )
+    for task_id, permission, *group in sql.run(_GROUPS, {"ids": list(found)}):
+        found[task_id].setdefault(_role_of()[permission], ([], []))[1].append(
+            sql.instance(Group, group)
+        )
     return found
+
+
+def load_holders(task: Task) -> None:
+    """Put the accounts in the columns owner, originator and starter of a task, in one query."""
+    wanted = {role: getattr(task, f"{role}_id") for role in COLUMNS}
+    ids = [pk for pk in dict.fromkeys(wanted.values()) if pk is not None]
+    users = [sql.instance(User, row) for row in sql.run(_ACCOUNTS, {"ids": ids})]
+    for role, pk in wanted.items():
+        setattr(task, role, next((user for user in users if user.pk == pk), None))
 
 
 class DifferingRow(NamedTuple):

@@ -200,7 +200,7 @@ def remove(ids: Sequence[UUID], *, call: Call) -> Outcome:
             if task.state not in run.operation.subtasks_in
             for above in run.above(task)
         }
-        run.refuse(lambda task: errors.SubtasksOpen() if task.id in open_below else None)
+        run.refuse_each(lambda task: errors.SubtasksOpen() if task.id in open_below else None)
         carried = files.of_tasks(task.id for task in (*run.allowed, *run.along))
         run.remove()
     if not call.dry_run:

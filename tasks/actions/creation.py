@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from accounts.models import EVERYBODY, Group, User
 from tasks import errors, events, people, sql, work_items
@@ -19,7 +20,8 @@ from tasks.people import Reference
 from tasks.roles import GRANTED, TaskRole
 
 from .fields import check_task
-from .statement import TASK_FIELDS
+from .statement import NEW_COLUMNS, TASK_FIELDS, insert, new_values
+from .units import UNIT
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     """
     demand_creator(call)
     found = _find_people(drafts, Reference.receiver)
+    everybody = cache(_everybody)
     with transaction.atomic(durable=True):
         _lock_parents(drafts)
         at = _clock()
@@ -54,7 +57,7 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
             task.originator = call.actor
             task.created_at = task.updated_at = at
             task.state = State.CREATED
-            _default_people(task, named)
+            _default_people(task, named, everybody)
             if not waiting:
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
@@ -72,9 +75,10 @@ def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:
     with transaction.atomic(durable=True):
         drafts = list(drafts)
         found = _find_people(drafts, Reference.find)
+        everybody = cache(_everybody)
         for draft, named in zip(drafts, found, strict=True):
             check_task(draft.task)
-            _default_people(draft.task, named)
+            _default_people(draft.task, named, everybody)
         return _insert(drafts, found, "imported", call, _clock())
 
 
@@ -129,10 +133,14 @@ def _find_people(
     return found
 
 
-def _default_people(task: Task, named: NamedPeople) -> None:
+def _everybody() -> Group:
+    return Group.objects.get(name=EVERYBODY)
+
+
+def _default_people(task: Task, named: NamedPeople, everybody: Callable[[], Group]) -> None:
     """The defaults of the rule book: nobody is named by mistake, and somebody is responsible."""
     if not any(named.get(TaskRole.POTENTIAL_OWNER, ())):
-        named[TaskRole.POTENTIAL_OWNER] = ([], [Group.objects.get(name=EVERYBODY)])
+        named[TaskRole.POTENTIAL_OWNER] = ([], [everybody()])
     if not any(named.get(TaskRole.ADMINISTRATOR, ())) and task.originator:
         named[TaskRole.ADMINISTRATOR] = ([task.originator], [])
 
@@ -154,29 +162,41 @@ def _insert(
 ) -> list[Task]:
     tasks = [draft.task for draft in drafts]
     _number_in_jobs(tasks)
-    parameters = events.parameters(
-        event,
-        call,
-        at,
-        call.reason,
-        [
-            events.Entry(task.pk, 1, events.GENESIS, canonical({}), canonical(_whole(task, named)))
-            for task, named in zip(tasks, found, strict=True)
-        ],
-    )
-    for task, head in zip(tasks, parameters["hashes"], strict=True):
-        task.version, task.head = 1, head
-    record = f"with {events.input_cte(events.INPUT_COLUMNS)}, {events.RECORD} select 1"
+    people_of = list(zip(tasks, found, strict=True))
     try:
-        Task.objects.bulk_create(tasks, batch_size=2000)
-        work_items.insert(list(zip(tasks, found, strict=True)))
-        sql.run(record, parameters)
+        for start in range(0, len(people_of), UNIT):
+            _write(people_of[start : start + UNIT], event, call, at)
     except IntegrityError as error:
         conflict = _conflict(error, tasks)
         if conflict is None:
             raise
         raise conflict from error
     return tasks
+
+
+def _write(
+    people_of: Sequence[tuple[Task, NamedPeople]], event: str, call: Call, at: datetime
+) -> None:
+    """Write new tasks with their people and record them, in one statement."""
+    tasks = [task for task, _ in people_of]
+    entries = [
+        events.Entry(task.pk, 1, events.GENESIS, canonical({}), canonical(_whole(task, named)))
+        for task, named in people_of
+    ]
+    parameters = events.parameters(event, call, at, call.reason, entries)
+    ctes = [
+        events.input_cte({**events.INPUT_COLUMNS, **NEW_COLUMNS}),
+        insert(),
+        *work_items.INSERTED,
+        events.RECORD,
+    ]
+    sql.run(
+        f"with {', '.join(ctes)} select count(*) from created",
+        {**parameters, **new_values(tasks), **work_items.insertion(people_of)},
+    )
+    for task, head in zip(tasks, parameters["hashes"], strict=True):
+        task.version, task.head = 1, head
+        task._state.adding, task._state.db = False, connection.alias
 
 
 def _conflict(error: IntegrityError, tasks: Sequence[Task]) -> errors.CallError | None:

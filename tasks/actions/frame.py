@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import datetime
-from typing import Any, cast
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from django.db import transaction
@@ -24,6 +24,18 @@ from tasks.work_items import LockedTask
 
 from .statement import RECORD_BULK, demand, prepared, remove, task_from, update
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Change(NamedTuple):
+    """What an operation makes of a task: state and copied columns, and the words of the audit."""
+
+    state: str
+    open: bool
+    ready: bool
+    before: str
+    after: str
+
 
 class Run:
     """One unit of one operation under way: the tasks it may change and the change itself."""
@@ -33,11 +45,13 @@ class Run:
         self.ids = ids
         self.call = call
         self.found: dict[UUID, LockedTask] = {}
+        self.allowed: list[LockedTask] = []
+        """The tasks that nothing has been found against so far, in the order asked."""
         self.refused: dict[UUID, errors.TaskError] = {}
         self.receiver: User | Group | None = None
         self.giver: User | Group | None = None
         self._everywhere = roles_everywhere(call.actor) if call.actor else frozenset()
-        self._held: dict[UUID, frozenset[TaskRole]] = {}
+        self._held: dict[int, frozenset[TaskRole]] = {}
         self.outcome = Outcome(call.operation_id)
         self._columns: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
@@ -49,11 +63,6 @@ class Run:
         self._after: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
         self._target: State | Callable[[LockedTask], State] | None = None
         self.named: list[User | Group] = []
-
-    @property
-    def allowed(self) -> list[LockedTask]:
-        """The tasks that nothing has been found against so far, in the order asked."""
-        return [self.found[pk] for pk in self.ids if pk in self.found and pk not in self.refused]
 
     @property
     def along(self) -> list[LockedTask]:
@@ -78,15 +87,38 @@ class Run:
     @property
     def at(self) -> datetime:
         """The time of the change: read from the database's clock once all locks were held."""
-        return max((task.at for task in self.found.values()), default=timezone.now())
+        for task in self.found.values():
+            return EPOCH + timedelta(microseconds=task.at)
+        return timezone.now()
 
     def refuse(self, judge: Callable[[LockedTask], errors.TaskError | None]) -> None:
-        """Ask `judge` of each allowed task and refuse those it finds a reason against."""
+        """Refuse the allowed tasks that `judge` finds a reason against.
+
+        It looks at nothing that alike tasks do not share, so what it lets pass is asked once.
+        """
+        passed: set[int] = set()
+
+        def judge_kind(task: LockedTask) -> errors.TaskError | None:
+            if task.alike in passed:
+                return None
+            error = judge(task)
+            if error is None:
+                passed.add(task.alike)
+            return error
+
+        self.refuse_each(judge_kind)
+
+    def refuse_each(self, judge: Callable[[LockedTask], errors.TaskError | None]) -> None:
+        """As `refuse`, where the reason may lie in a task's id, version or place in a tree."""
+        allowed = []
         for task in self.allowed:
             error = judge(task)
-            if error is not None:
+            if error is None:
+                allowed.append(task)
+            else:
                 error.version, error.holder = task.version, task.owner_name
                 self.refused[task.id] = error
+        self.allowed = allowed
 
     def held(self, task: LockedTask) -> frozenset[TaskRole]:
         """What the actor is to a task; the system is its administrator."""
@@ -94,10 +126,10 @@ class Run:
             return frozenset({TaskRole.ADMINISTRATOR})
         if not self.call.actor.is_active:
             return frozenset()
-        if task.id not in self._held:
+        if task.alike not in self._held:
             held = task.roles(self.call.user_id, task.permissions)
-            self._held[task.id] = held | self._everywhere
-        return self._held[task.id]
+            self._held[task.alike] = held | self._everywhere
+        return self._held[task.alike]
 
     def change(
         self,
@@ -164,8 +196,11 @@ class Run:
 
     def _sort_out(self, problem: errors.CallError | None) -> None:
         for pk in self.ids:
-            if pk not in self.found:
+            task = self.found.get(pk)
+            if task is None:
                 self.refused[pk] = errors.TaskNotFound()
+            else:
+                self.allowed.append(task)
         self.refuse(lambda task: self.operation.forbids(task, self.held(task), self.call))
         giver = self.giver
         if self.operation.own_part and giver is not None:
@@ -183,13 +218,14 @@ class Run:
 
     def _judge(self) -> None:
         versions = self.call.versions
-        self.refuse(
-            lambda task: (
-                errors.StaleTask(expected=versions[task.id])
-                if versions.get(task.id, task.version) != task.version
-                else None
+        if versions:
+            self.refuse_each(
+                lambda task: (
+                    errors.StaleTask(expected=versions[task.id])
+                    if versions.get(task.id, task.version) != task.version
+                    else None
+                )
             )
-        )
         self.refuse(lambda task: self.operation.conflicts(task, self.held(task), self.call))
 
     def _demand_reasons(self) -> None:
@@ -209,7 +245,8 @@ class Run:
             return self._defaults.get("owner_id")
         return task.owner_id
 
-    def _entry(self, task: LockedTask) -> events.Entry:
+    def _change(self, task: LockedTask) -> Change:
+        """What becomes of a task, and of all that are like it."""
         before, after = self._before(task), self._after(task)
         state, owner = self.state_after(task), self._owner_after(task)
         if state != task.state:
@@ -220,8 +257,12 @@ class Run:
         hold = self._columns.get("on_hold", task.on_hold)
         if hold != task.on_hold:
             before["on_hold"], after["on_hold"] = task.on_hold, hold
-        return events.Entry(
-            task.id, task.version + 1, task.head, canonical(before), canonical(after)
+        return Change(
+            str(state),
+            is_open(state),
+            is_ready(state, task.kind, hold),
+            canonical(before),
+            canonical(after),
         )
 
     def _name_of(self, user_id: int) -> str:
@@ -232,38 +273,41 @@ class Run:
 
     def _write(self) -> None:
         """Change and record, in one statement."""
-        allowed = [*self.allowed, *self.along]
-        self._answer_for(allowed)
-        if self.call.dry_run or not self.ids or not (allowed or self.call.bulk):
+        along = self.along
+        self._answer_for(along)
+        tasks = [*self.allowed, *along]
+        if self.call.dry_run or not self.ids or not (tasks or self.call.bulk):
             return
         at = self.at
-        states = [self.state_after(task) for task in allowed]
-        holds = [self._columns.get("on_hold", task.on_hold) for task in allowed]
-        copies = [
-            (is_open(state), is_ready(state, task.kind, hold))
-            for task, state, hold in zip(allowed, states, holds, strict=True)
-        ]
+        kinds = {task.alike: task for task in tasks}
+        change_of = {alike: self._change(task) for alike, task in kinds.items()}
+        changes = [change_of[task.alike] for task in tasks]
         columns = dict(self._columns)
-        if any((task.state in ENDED) != (self._ends(task)) for task in allowed):
-            columns["ended_at"] = at if self._ends(allowed[0]) else None
+        if any((task.state in ENDED) != self._ends(task) for task in kinds.values()):
+            columns["ended_at"] = at if self._ends(tasks[0]) else None
         copied = {"priority": "priority", "due_at": "due"}
         stale = {copy for column, copy in copied.items() if column in columns}
-        if copies != [(is_open(t.state), is_ready(t.state, t.kind, t.on_hold)) for t in allowed]:
-            stale |= {"open", "ready"}
+        for alike, task in kinds.items():
+            copies = (is_open(task.state), is_ready(task.state, task.kind, task.on_hold))
+            if copies != (change_of[alike].open, change_of[alike].ready):
+                stale |= {"open", "ready"}
         parameters = {
             **events.parameters(
                 self.operation.event,
                 self.call,
                 at,
                 self.call.reason,
-                [self._entry(task) for task in allowed],
+                [
+                    events.Entry(task.id, task.version + 1, task.head, change.before, change.after)
+                    for task, change in zip(tasks, changes, strict=True)
+                ],
             ),
             **self._parameters,
             **{name: prepared(name, value) for name, value in columns.items()},
             **{name: prepared(name, value) for name, value in self._defaults.items()},
-            "states": states,
-            "opens": [copy[0] for copy in copies],
-            "readies": [copy[1] for copy in copies],
+            "states": [change.state for change in changes],
+            "opens": [change.open for change in changes],
+            "readies": [change.ready for change in changes],
             "no_due_date": NO_DUE_DATE,
         }
         ctes = [
@@ -285,7 +329,7 @@ class Run:
         if stale and not self._removes:
             ctes.append(work_items.sync(sorted(stale), self._leaving))
         if self.call.bulk:
-            self._write_bulk(ctes, parameters, len(allowed))
+            self._write_bulk(ctes, parameters, len(tasks))
         else:
             rows = sql.run(f"with {', '.join(ctes)} select * from changed", parameters)
             self.outcome.tasks = {
@@ -293,24 +337,26 @@ class Run:
             }
             if self._removes:
                 heads = dict(zip(parameters["task_ids"], parameters["hashes"], strict=True))
-                for pk, task in self.outcome.tasks.items():
+                for pk, gone in self.outcome.tasks.items():
                     # The row is as it was; its last version is that of its last event.
-                    task.version, task.head, task.updated_at = task.version + 1, heads[pk], at
-            demand(len(rows), len(allowed))
+                    gone.version, gone.head, gone.updated_at = gone.version + 1, heads[pk], at
+            demand(len(rows), len(tasks))
 
-    def _answer_for(self, changed: Sequence[LockedTask]) -> None:
+    def _answer_for(self, along: Sequence[LockedTask]) -> None:
         """The outcome of the call: each id asked for once, done or refused."""
-        for task in changed:
+        step = 0 if self.call.dry_run else 1
+        done = {task.id: task.version + step for task in self.allowed}
+        for task in along:
             # A subtask that was asked for and refused has changed with its parent; to those from
             # whom it is hidden it stays so.
-            if not isinstance(self.refused.get(task.id), errors.TaskNotFound):
-                self.refused.pop(task.id, None)
-        step = 0 if self.call.dry_run else 1
+            error = self.refused.get(task.id)
+            if error is not None and not isinstance(error, errors.TaskNotFound):
+                del self.refused[task.id]
+                done[task.id] = task.version + step
+        if along:
+            done = {pk: done[pk] for pk in self.ids if pk in done}
+        self.outcome.done = done
         self.outcome.refused = {pk: self.refused[pk] for pk in self.ids if pk in self.refused}
-        versions = {task.id: task.version + step for task in changed}
-        self.outcome.done = {
-            pk: versions[pk] for pk in self.ids if pk in versions and pk not in self.refused
-        }
 
     def _write_bulk(self, ctes: list[str], parameters: dict[str, Any], changing: int) -> None:
         """The same statement with the record of the bulk call in it.
@@ -319,14 +365,12 @@ class Run:
         been carried out by somebody else.
         """
         refused = self.outcome.refused
+        hidden = {pk for pk, why in refused.items() if isinstance(why, errors.TaskNotFound)}
         parameters |= {
             "bulk_operation": self.operation.name,
             "bulk_arguments": json.dumps(dict(self.call.arguments)),
             "bulk_ids": list(self.ids),
-            "bulk_versions": [
-                0 if isinstance(refused.get(pk), errors.TaskNotFound) else self.found[pk].version
-                for pk in self.ids
-            ],
+            "bulk_versions": [0 if pk in hidden else self.found[pk].version for pk in self.ids],
             "bulk_done": len(self.outcome.done),
             "bulk_before": self.call.processed,
             "bulk_refused": json.dumps(
@@ -362,6 +406,7 @@ def performing(
     across: bool = False,
     columns: Sequence[str] = (),
     valid: Callable[[LockedTask], errors.TaskError | None] = lambda task: None,
+    choose: Callable[[], Sequence[UUID]] | None = None,
 ) -> Iterator[Run]:
     """One operation on some tasks, from lock to commit; the body says what changes.
 
@@ -369,7 +414,8 @@ def performing(
     `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
     gives `role`, from user to group only where it goes `across`; `named` are others to be found,
     who are to get work, and a user among them who is alone receives; `columns` are further columns
-    of the tasks for the body to look at.
+    of the tasks for the body to look at. `choose` says within the transaction which tasks it is to
+    be, in place of `ids`.
 
     Raises CallError for what is wrong with the call, once it is known that the caller may know;
     RuntimeError inside another transaction, since what is answered must be committed.
@@ -387,6 +433,8 @@ def performing(
         except errors.CallError as error:
             problem = error
     with nullcontext() if call.dry_run else transaction.atomic(durable=True):
+        if choose is not None:
+            run.ids = choose()
         run.found = _locked(
             run,
             columns=columns,

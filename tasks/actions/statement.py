@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from django.db import connection
-from django.db.models import Field
+from django.db.models import Field, JSONField
 
-from tasks import work_items
+from tasks import sql, work_items
 from tasks.models import Task
 
 
@@ -57,6 +58,38 @@ def prepared(name: str, value: Any) -> Any:
     return _field(name).get_db_prep_save(value, connection)
 
 
+TASK_FIELDS = Task._meta.concrete_fields
+_TASK_COLUMNS = tuple(cast(str, f.column) for f in TASK_FIELDS)
+_NEW_FIELDS = [f for f in TASK_FIELDS if f.name not in ("id", "version", "head")]
+NEW_COLUMNS = {
+    column: f"%(new_{column})s::{column_type}[]"
+    for column, column_type in (_column(model_field.name) for model_field in _NEW_FIELDS)
+}
+"""What the CTE `input` has of new tasks besides the columns of their events."""
+
+
+def new_values(tasks: Sequence[Task]) -> dict[str, list[Any]]:
+    """The parameters of NEW_COLUMNS: the values of new tasks, column by column."""
+    found: dict[str, list[Any]] = {}
+    for model_field in _NEW_FIELDS:
+        values: list[Any] = [getattr(task, model_field.attname) for task in tasks]
+        if isinstance(model_field, JSONField):
+            values = [None if value is None else json.dumps(value) for value in values]
+        else:
+            values = [model_field.get_db_prep_save(value, connection) for value in values]
+        found[f"new_{model_field.column}"] = values
+    return found
+
+
+def insert() -> str:
+    """The CTE `created`, which writes the tasks of `input`."""
+    columns = ", ".join(NEW_COLUMNS)
+    return f"""
+    created as (
+        insert into tasks_task (id, version, head, {columns})
+        select id, version, hash, {columns} from input returning 1)"""
+
+
 def update(columns: Mapping[str, Any], defaults: Mapping[str, Any], *, whole: bool) -> str:
     """The CTE `changed`, which writes the tasks of `input` and answers with them."""
     assignments = ["version = i.version", "head = i.hash", "state = i.state", "updated_at = %(at)s"]
@@ -92,15 +125,6 @@ def _answer(whole: bool) -> tuple[str, ...]:
     return _TASK_COLUMNS if whole else ("id", "priority", "due_at")
 
 
-TASK_FIELDS = Task._meta.concrete_fields
-_TASK_COLUMNS = tuple(cast(str, f.column) for f in TASK_FIELDS)
-
-
 def task_from(row: Sequence[Any]) -> Task:
     """The task that a row of all its columns stands for."""
-    values = []
-    for model_field, value in zip(TASK_FIELDS, row, strict=True):
-        for convert in model_field.get_db_converters(connection):
-            value = convert(value, None, connection)
-        values.append(value)
-    return Task.from_db(connection.alias, [f.attname for f in TASK_FIELDS], values)
+    return sql.instance(Task, row)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from tasks import errors
+from tasks import errors, work_items
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import HELD, OPERATIONS, State
 from tasks.masking import masked_data
+from tasks.models import Task
 from tasks.people import Reference
 from tasks.schemas import mismatches
 from tasks.work_items import LockedTask
@@ -26,6 +27,31 @@ def claim(ids: Sequence[UUID], *, call: Call) -> Outcome:
     with performing(OPERATIONS["claim"], ids, call) as run:
         run.change(owner_id=call.user_id, claimed_at=run.at)
     return run.outcome
+
+
+def demand_claimer(call: Call) -> None:
+    """Raise NotPermitted unless the actor may claim tasks."""
+    if not call.may(OPERATIONS["claim"].permission):
+        raise errors.NotPermitted(operation="claim tasks")
+
+
+def claim_next(*, call: Call, groups: Sequence[Reference] | None = None) -> Task | None:
+    """Take the first task of the caller's worklist that is free; None where there is none.
+
+    The worklist is in the order of priority, due date and id; with `groups` it is what these may
+    work on. Never waits for a task that somebody else has locked. Raises NotPermitted without the
+    permission to claim, UnknownGroup.
+    """
+    demand_claimer(call)
+    only = None if groups is None else [reference.find().pk for reference in groups]
+    while True:
+        with performing(
+            OPERATIONS["claim"], (), call, choose=lambda: work_items.lock_next(call.actor, only)
+        ) as run:
+            run.change(owner_id=call.user_id, claimed_at=run.at)
+        if run.outcome.done or not run.ids:
+            return next(iter(run.outcome.tasks.values()), None)
+        # It was given to others between the two looks at it, so the next one stands first.
 
 
 @action

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from datetime import timezone as zone
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Group, GroupNesting, Membership, User
@@ -326,3 +328,38 @@ def test_everybody_holds_active_accounts_only(cast: Cast) -> None:
     deactivate(cast.frank)
     assert everybody.pk not in cast.frank.effective_group_ids()
     assert not Task.objects.available_to(cast.frank).exists()
+
+
+# --- Round trips ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_one_or_many_tasks_are_made_by_one_statement(committed_cast: Cast, count: int) -> None:
+    cast = committed_cast
+    make_tasks(1, cast.carol)  # what is looked up once a process is known from here on
+    with CaptureQueriesContext(connection) as captured:
+        make_tasks(count, cast.carol)
+    sent = [" ".join(query["sql"].split()[:2]).lower() for query in captured]
+    everybody = [text for text in sent if text.startswith("select ")]
+    assert len(everybody) == 2, sent  # the clock, and the group everybody
+    assert [text for text in sent if text not in everybody] == ["begin", "with input", "commit"]
+
+
+def test_texts_and_times_are_stored_as_they_are_given(cast: Cast) -> None:
+    """Whatever the array of a column is made of: quotes, braces, the word null, nothing."""
+    at = datetime(2030, 2, 28, 23, 59, 59, 999_999, tzinfo=zone(timedelta(hours=5, minutes=30)))
+    texts = ['a "b" \\ c', "{x,y}", "NULL", "null", " , ", "", "Überprüfung 🛠", "line\nbreak\t'"]
+    data = [{"a": text, "b": [None, 1.5, 2**60, True]} for text in texts]
+    drafts = [
+        Draft(Task(name="n", description=text, input=value, due_at=at if number % 2 else None))
+        for number, (text, value) in enumerate(zip(texts, data, strict=True))
+    ]
+    made = create(drafts, call=call_by(cast.carol))
+    for number, (task, text, value) in enumerate(zip(made, texts, data, strict=True)):
+        stored = Task.objects.get(pk=task.pk)
+        assert (stored.description, stored.input) == (text, value)
+        assert stored.due_at == (at if number % 2 else None)
+        assert stored.output is None
+        assert stored.custom_properties == {}
+        assert_copies_right(stored)
+    assert list(events.verify(made)) == []

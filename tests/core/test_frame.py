@@ -78,6 +78,37 @@ def test_names_cost_one_look_up_each(committed_cast: Cast, count: int) -> None:
     assert Task.objects.filter(owner=committed_cast.alice, version=3).count() == count
 
 
+def prepared() -> list[tuple[str, int]]:
+    """How the session's prepared statements begin, and how often each was planned or run."""
+    with connection.cursor() as cursor:
+        cursor.execute("select statement, generic_plans + custom_plans from pg_prepared_statements")
+        return [(" ".join(text.split()[:2]), runs) for text, runs in cursor.fetchall()]
+
+
+def test_the_hand_written_statements_are_prepared_once_and_run_again(
+    committed_cast: Cast, settings: Any
+) -> None:
+    def three_releases() -> list[tuple[str, int]]:
+        connection.close()
+        for task in make_tasks(3, committed_cast.carol, [committed_cast.noc]):
+            claim([task.pk], call=call_by(bob)).one()
+            release([task.pk], call=call_by(bob)).one()
+        return prepared()
+
+    bob = warmed(committed_cast.bob)
+    found = three_releases()
+    # Looking is the same for both; claim and release each change and record in a way of their own.
+    assert found.count(("with locked", 6)) == 1
+    assert found.count(("with input", 3)) == 2
+    settings.DB_PREPARE = False  # negative control
+    connection.settings_dict["OPTIONS"]["prepare_threshold"] = None
+    try:
+        assert three_releases() == []
+    finally:
+        connection.close()
+        connection.settings_dict["OPTIONS"]["prepare_threshold"] = 1
+
+
 def test_a_refusal_writes_nothing_and_a_dry_run_locks_nothing(committed_cast: Cast) -> None:
     task = make_task(committed_cast.carol, committed_cast.noc)
     bob, frank = warmed(committed_cast.bob), warmed(committed_cast.frank)

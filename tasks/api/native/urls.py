@@ -28,6 +28,17 @@ urlpatterns = [
         ),
         name="tasks",
     ),
+    path(
+        "v1/tasks/claim-next/",
+        TaskViewSet.as_view(
+            {"post": "claim_next"},
+            name="Claim next",
+            description=(
+                "Take the first free task of your worklist, or of what groups of yours may work on."
+            ),
+        ),
+        name="claim-next",
+    ),
 ]
 for operation in INPUTS:
     address, words, sentence = _told(operation)

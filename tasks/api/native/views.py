@@ -18,6 +18,7 @@ from tasks.actions import ACTIONS, Answer, Draft
 from tasks.errors import AlreadyOwner, CallError, StaleTask
 from tasks.lifecycle import OPERATIONS
 from tasks.models import Task
+from tasks.people import group
 from tasks.querysets import TaskQuerySet
 
 from .base import NativeView, TaskView
@@ -29,6 +30,7 @@ from .serializers import (
     INPUTS,
     AttachForm,
     BulkAttachForm,
+    ClaimNext,
     NewTask,
     Strict,
     documents,
@@ -101,6 +103,8 @@ class TaskViewSet(TaskView):
     @property
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
+        if self.action == "claim_next":
+            return ClaimNext.example
         if not self.operation:
             return NewTask.example
         return (INPUTS if "pk" in self.kwargs else BULK_INPUTS)[self.operation].example
@@ -148,6 +152,17 @@ class TaskViewSet(TaskView):
             raise
         (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
         return self._answer(task, 201, {"Location": task_url(task, request)})
+
+    def claim_next(self, request: Request) -> Response:
+        """Claim the first free task of the worklist: 200 with it, or 204 where there is none."""
+        try:
+            groups = self.read_body(ClaimNext).get("groups")
+        except APIException:
+            actions.demand_claimer(self.call())
+            raise
+        named = None if groups is None else [group(name) for name in groups]
+        task = actions.claim_next(call=self.call(), groups=named)
+        return Response(status=204) if task is None else self._answer(task)
 
     def amend(self, request: Request, pk: str) -> Response:
         """Change properties of a task: the operation update."""

@@ -73,6 +73,8 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
                 yield Route(**kind, maker=_attaching(pattern), variant="form")
         elif action == "create":
             yield Route(**shared, maker=_creating)
+        elif action == "claim_next":
+            yield Route(**shared, maker=_claiming_next)
         elif action in WRITES:
             maker = _writing(method.upper(), pattern, WRITES[action])
             yield Route(**shared, maker=maker, on_task=True)
@@ -138,6 +140,12 @@ def _creating(world: World) -> Iterator[tuple[str, Sent]]:
     body = filled(views.NewTask.example)
     body["people"] = {"potential_owner": {"users": ["alice"], "groups": ["noc"]}}
     yield "carol", Sent("POST", "/api/v1/tasks/", headers=world.bearer("carol"), json=body)
+
+
+def _claiming_next(world: World) -> Iterator[tuple[str, Sent]]:
+    world.task("ready")
+    path, body = "/api/v1/tasks/claim-next/", {"groups": ["noc"]}
+    yield "bob", Sent("POST", path, headers=world.bearer("bob"), json=body)
 
 
 def _reading(pattern: str) -> Maker:

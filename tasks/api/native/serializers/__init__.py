@@ -3,7 +3,7 @@
 from .creation import NewTask, related
 from .documents import AttachmentDocument, CommentDocument, documents, operation_url, task_url
 from .fields import Strict
-from .inputs import BULK_INPUTS, INPUTS, AttachForm, BulkAttachForm, Plain
+from .inputs import BULK_INPUTS, INPUTS, AttachForm, BulkAttachForm, ClaimNext, Plain
 
 __all__ = [
     "BULK_INPUTS",
@@ -11,6 +11,7 @@ __all__ = [
     "AttachForm",
     "AttachmentDocument",
     "BulkAttachForm",
+    "ClaimNext",
     "CommentDocument",
     "NewTask",
     "Plain",

@@ -14,7 +14,7 @@ from rest_framework.exceptions import ValidationError
 from tasks.lifecycle import UPDATES
 
 from .documents import TaskDocument
-from .fields import Document, Flag, Holders, Ids, Moment, Person, Strict, Text, Whole
+from .fields import Document, Flag, Holders, Ids, Moment, Names, Person, Strict, Text, Whole
 
 
 class Plain(Strict):
@@ -34,6 +34,13 @@ class Nominate(Plain):
 
     people = Holders()
     example: ClassVar = {"people": {"users": [], "groups": []}, "reason": ""}
+
+
+class ClaimNext(Strict):
+    """The groups whose tasks are looked at; without it, the whole worklist."""
+
+    groups = Names(allow_empty=False)
+    example: ClassVar = {}
 
 
 class Assign(Plain):
