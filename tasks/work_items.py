@@ -241,9 +241,9 @@ def addition(holder: User | Group) -> str:
     return f"""
     added as (
         insert into tasks_task{kind}role
-            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due, created)
         select c.id, %(role)s::bigint, %(receiver)s::bigint, i.open, i.ready, c.priority,
-            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+            coalesce(c.due_at, %(no_due_date)s::timestamptz), c.created_at
         from changed c join input i on i.id = c.id
         on conflict do nothing)"""
 
@@ -261,9 +261,9 @@ ADDED = [
     f"""
     added_{kind}s as (
         insert into tasks_task{kind}role
-            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due, created)
         select c.id, %(role)s::bigint, holder, i.open, i.ready, c.priority,
-            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+            coalesce(c.due_at, %(no_due_date)s::timestamptz), c.created_at
         from changed c join input i on i.id = c.id
         cross join unnest(%(new_{kind}s)s::bigint[]) holder
         on conflict do nothing)"""
@@ -286,6 +286,7 @@ def insert(people_of: Sequence[tuple[Task, People]]) -> None:
             "ready": is_ready(task.state, task.kind, task.on_hold),
             "priority": task.priority,
             "due": task.due_at or NO_DUE_DATE,
+            "created": task.created_at,
         }
         for role, (some_users, some_groups) in people.items():
             shared["permission_id"] = permission_ids()[role]
@@ -335,6 +336,7 @@ def differing_rows() -> Iterator[DifferingRow]:
                 ),
                 priority_now=F("content_object__priority"),
                 due_now=Coalesce("content_object__due_at", Value(NO_DUE_DATE)),
+                created_now=F("content_object__created_at"),
             )
             .exclude(**{name: F(f"{name}_now") for name in _COPIES})
             .order_by("content_object", "pk")
@@ -346,7 +348,7 @@ def differing_rows() -> Iterator[DifferingRow]:
             yield DifferingRow(row.content_object_id, role, row.holder, differences)
 
 
-_COPIES = ("open", "ready", "priority", "due")
+_COPIES = ("open", "ready", "priority", "due", "created")
 
 
 def _true(**conditions: Any) -> ExpressionWrapper[Any]:
