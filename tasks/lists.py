@@ -153,13 +153,14 @@ def _quoted(states: Iterable[str]) -> str:
 
 
 _EXCLUDED: Final = """
-    select x.content_object_id from tasks_taskuserrole x
+    excluded as materialized (
+    select x.content_object_id as id from tasks_taskuserrole x
     where x.user_id = %(user)s::bigint and x.permission_id = %(excluded_owner)s::int and x.ready
     union all
     select x.content_object_id from tasks_taskgrouprole x
     join accounts_effectivemembership m on m.group_id = x.group_id and not m.lead
-    where m.user_id = %(user)s::bigint and x.permission_id = %(excluded_owner)s::int and x.ready"""
-"""The tasks that the account would find available, were it not excluded."""
+    where m.user_id = %(user)s::bigint and x.permission_id = %(excluded_owner)s::int and x.ready)"""
+"""A CTE of the tasks that the account would find available, were it not excluded."""
 
 _MEMBER: Final = """
     select m.group_id, %(potential_owner)s::int as permission_id
@@ -196,7 +197,7 @@ def _of_user(permissions: str) -> str:
 
 
 _POTENTIAL: Final = _of_user("array[%(potential_owner)s::int]")
-_FREE: Final = f"r.ready and r.content_object_id not in ({_EXCLUDED})"
+_FREE: Final = "r.ready and r.content_object_id not in (select id from excluded)"
 
 
 class View(NamedTuple):
@@ -254,7 +255,7 @@ class Walk:
         keys = [f"k{number}" for number in range(len(order.types))]
         by = _by([*keys, "id"], descending)
         statement = f"""
-            with k as materialized (
+            with {_EXCLUDED}, k as materialized (
                 select id, row_number() over (order by {by}) as n
                 from (select distinct {", ".join(keys)}, id from ({" union all ".join(parts)}) x)
                 order by n limit %(limit)s::bigint)
@@ -274,7 +275,7 @@ class Walk:
             return 0
         parts = " union all ".join(self._part(source) for source in self.view.sources)
         statement = f"""
-            select coalesce(sum(n), 0), count(*) from (
+            with {_EXCLUDED} select coalesce(sum(n), 0), count(*) from (
                 select count(*) as n from (
                     select id from ({parts}) x limit %(rows)s::bigint) y group by id) z"""
         params = {**self._params, "limit": most}

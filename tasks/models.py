@@ -503,7 +503,11 @@ class BulkOperation(models.Model):
     arguments = models.JSONField(default=dict)
     reason = models.TextField(null=True)
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="bulk_operations"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        related_name="bulk_operations",
+        db_index=False,
     )
     channel = models.CharField(max_length=16, choices=Channel.choices)
     request_id = models.CharField(max_length=64, blank=True)

@@ -129,5 +129,17 @@ class Migration(migrations.Migration):
             )
             for name, related in (("originator", "originated"), ("starter", "started"))
         ),
+        # Led by the same column as bulk_of_actor.
+        migrations.AlterField(
+            "bulkoperation",
+            "actor",
+            models.ForeignKey(
+                settings.AUTH_USER_MODEL,
+                models.PROTECT,
+                null=True,
+                related_name="bulk_operations",
+                db_index=False,
+            ),
+        ),
         migrations.RunSQL("reset statement_timeout", migrations.RunSQL.noop),
     ]
