@@ -1,4 +1,4 @@
-"""Who holds which task role: the only module that touches guardian's tables."""
+"""Who holds which task role: the only module that writes guardian's tables."""
 
 from __future__ import annotations
 
