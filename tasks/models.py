@@ -101,10 +101,18 @@ class Task(models.Model):
         db_index=False,
     )
     originator = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="originated_tasks"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        related_name="originated_tasks",
+        db_index=False,
     )
     starter = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="started_tasks"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        related_name="started_tasks",
+        db_index=False,
     )
 
     created_at = models.DateTimeField(default=timezone.now)
@@ -207,8 +215,18 @@ class Task(models.Model):
                 name="task_held",
                 condition=Q(state__in=_values(HELD)),
             ),
-            models.Index(
-                fields=["owner"], name="task_worked", condition=Q(state__in=_values(ENDED))
+            models.Index(fields=["state", "created_at", "id"], name="task_by_state"),
+            *(
+                models.Index(
+                    fields=[column, "created_at", "id"],
+                    name=name,
+                    condition=Q(**{f"{column}__isnull": False}),
+                )
+                for column, name in (
+                    ("owner", "task_owned"),
+                    ("originator", "task_originated"),
+                    ("starter", "task_started"),
+                )
             ),
             models.Index(
                 fields=["unclaimable_since"],
@@ -236,9 +254,24 @@ class Task(models.Model):
         """The user name of the holder; asks the database when `owner` is not loaded."""
         return self.owner.username if self.owner else None
 
+    @property
+    def originator_name(self) -> str | None:
+        """The user name of the originator, likewise."""
+        return self.originator.username if self.originator else None
+
+    @property
+    def starter_name(self) -> str | None:
+        """The user name of the starter, likewise."""
+        return self.starter.username if self.starter else None
+
+    @property
+    def job_name(self) -> str | None:
+        """The name of the job, likewise."""
+        return self.job.name if self.job else None
+
 
 class RoleRow(models.Model):
-    """What both tables of task roles share: guardian's permission, and four copied columns.
+    """What both tables of task roles share: guardian's permission, and copied columns.
 
     The copies let "my next fifty of 200,000" be one walk along an index; the statement that
     changes the task changes them too, and `manage.py check_role_rows` finds any that differ.
@@ -248,6 +281,7 @@ class RoleRow(models.Model):
     ready = models.BooleanField(help_text="The task can be claimed now.")
     priority = models.SmallIntegerField()
     due = models.DateTimeField(help_text="Its due date; the year 9999 where it has none.")
+    created = models.DateTimeField(help_text="When the task was created.")
 
     class Meta:
         abstract = True
@@ -281,7 +315,10 @@ class TaskUserRole(RoleRow, UserObjectPermissionBase):
                 name="user_role_ready",
                 condition=Q(ready=True),
             ),
-            models.Index(fields=["user", "permission", "content_object"], name="user_role_any"),
+            models.Index(
+                fields=["user", "permission", "created", "content_object"],
+                name="user_role_newest",
+            ),
         ]
 
 
@@ -311,7 +348,10 @@ class TaskGroupRole(RoleRow, GroupObjectPermissionBase):
                 name="group_role_ready",
                 condition=Q(ready=True),
             ),
-            models.Index(fields=["group", "permission", "content_object"], name="group_role_any"),
+            models.Index(
+                fields=["group", "permission", "created", "content_object"],
+                name="group_role_newest",
+            ),
         ]
 
 
@@ -463,7 +503,11 @@ class BulkOperation(models.Model):
     arguments = models.JSONField(default=dict)
     reason = models.TextField(null=True)
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="bulk_operations"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        related_name="bulk_operations",
+        db_index=False,
     )
     channel = models.CharField(max_length=16, choices=Channel.choices)
     request_id = models.CharField(max_length=64, blank=True)

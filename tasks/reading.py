@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from accounts.models import Group, User
 
 from .errors import NotAuthorized, NotPermitted, TaskNotFound
+from .lists import Holders, Row
 from .masking import masked_data
 from .models import Attachment, Comment, Task
 from .querysets import TaskQuerySet
@@ -39,6 +40,29 @@ class Reading:
     input: Any
     output: Any
     fault: Any
+
+    @property
+    def holders(self) -> Holders:
+        """The names of those in `people`."""
+        return {
+            role: ([user.username for user in users], [group.name for group in groups])
+            for role, (users, groups) in self.people.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A task of a list, with its secrets masked for everybody."""
+
+    task: Row
+    input: Any
+    output: Any
+    fault: Any
+
+    @property
+    def holders(self) -> Holders:
+        """The names of those who hold each role."""
+        return self.task.holders
 
 
 def find(pk: UUID, user: User) -> Task:
@@ -96,6 +120,17 @@ def read_all(tasks: Sequence[Task]) -> list[Reading]:
     """Tasks of a list: nobody sees a secret there, whoever he is."""
     people = people_of(tasks)
     return [_reading(task, people[task.pk], task.secret_pointers) for task in tasks]
+
+
+def listed(rows: Sequence[Row]) -> list[Listed]:
+    """Rows of a list: nobody sees a secret there, whoever he is."""
+    return [
+        Listed(
+            row,
+            **masked_data(row.secret_pointers, input=row.input, output=row.output, fault=row.fault),
+        )
+        for row in rows
+    ]
 
 
 def _reading(

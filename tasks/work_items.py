@@ -1,4 +1,4 @@
-"""Who holds which task role: the only module that touches guardian's tables."""
+"""Who holds which task role: the only module that writes guardian's tables."""
 
 from __future__ import annotations
 
@@ -323,9 +323,9 @@ def addition(holder: User | Group) -> str:
     return f"""
     added as (
         insert into tasks_task{kind}role
-            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due, created)
         select c.id, %(role)s::bigint, %(receiver)s::bigint, i.open, i.ready, c.priority,
-            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+            coalesce(c.due_at, %(no_due_date)s::timestamptz), c.created_at
         from changed c join input i on i.id = c.id
         on conflict do nothing)"""
 
@@ -343,9 +343,9 @@ ADDED = [
     f"""
     added_{kind}s as (
         insert into tasks_task{kind}role
-            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due, created)
         select c.id, %(role)s::bigint, holder, i.open, i.ready, c.priority,
-            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+            coalesce(c.due_at, %(no_due_date)s::timestamptz), c.created_at
         from changed c join input i on i.id = c.id
         cross join unnest(%(new_{kind}s)s::bigint[]) holder
         on conflict do nothing)"""
@@ -361,10 +361,11 @@ INSERTED = [
     f"""
     new_{kind}s as (
         insert into tasks_task{kind}role
-            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due, created)
         select * from unnest(%({kind}_tasks)s::uuid[], %({kind}_permissions)s::bigint[],
             %({kind}_ids)s::bigint[], %({kind}_opens)s::bool[], %({kind}_readies)s::bool[],
-            %({kind}_priorities)s::smallint[], %({kind}_dues)s::timestamptz[]))"""
+            %({kind}_priorities)s::smallint[], %({kind}_dues)s::timestamptz[],
+            %({kind}_times)s::timestamptz[]))"""
     for kind in ("user", "group")
 ]
 """CTEs that write the role rows of new tasks; `insertion` makes their parameters."""
@@ -379,6 +380,7 @@ def insertion(people_of: Sequence[tuple[Task, People]]) -> dict[str, Any]:
             is_ready(task.state, task.kind, task.on_hold),
             task.priority,
             task.due_at or NO_DUE_DATE,
+            task.created_at,
         )
         for role, (users, groups) in people.items():
             permission = permission_ids()[role]
@@ -387,7 +389,7 @@ def insertion(people_of: Sequence[tuple[Task, People]]) -> dict[str, Any]:
                     (task.pk, permission, pk, *copies)
                     for pk in dict.fromkeys(holder.pk for holder in holders)
                 ]
-    names = ("tasks", "permissions", "ids", "opens", "readies", "priorities", "dues")
+    names = ("tasks", "permissions", "ids", "opens", "readies", "priorities", "dues", "times")
     return {
         f"{kind}_{name}": [row[number] for row in some]
         for kind, some in rows.items()
@@ -461,6 +463,7 @@ def differing_rows() -> Iterator[DifferingRow]:
                 ),
                 priority_now=F("content_object__priority"),
                 due_now=Coalesce("content_object__due_at", Value(NO_DUE_DATE)),
+                created_now=F("content_object__created_at"),
             )
             .exclude(**{name: F(f"{name}_now") for name in _COPIES})
             .order_by("content_object", "pk")
@@ -472,7 +475,7 @@ def differing_rows() -> Iterator[DifferingRow]:
             yield DifferingRow(row.content_object_id, role, row.holder, differences)
 
 
-_COPIES = ("open", "ready", "priority", "due")
+_COPIES = ("open", "ready", "priority", "due", "created")
 
 
 def _true(**conditions: Any) -> ExpressionWrapper[Any]:

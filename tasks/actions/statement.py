@@ -122,7 +122,7 @@ def remove(*, whole: bool) -> str:
 
 
 def _answer(whole: bool) -> tuple[str, ...]:
-    return _TASK_COLUMNS if whole else ("id", "priority", "due_at")
+    return _TASK_COLUMNS if whole else ("id", "priority", "due_at", "created_at")
 
 
 def task_from(row: Sequence[Any]) -> Task:

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Group, GroupNesting, Membership, Role, User
-from tasks import reading, work_items
+from tasks import lists, reading, work_items
 from tasks.errors import NotAuthorized, TaskNotFound
 from tasks.lifecycle import ENDED, HELD, Kind, State
 from tasks.models import Task
+from tasks.querysets import TaskQuerySet, roles_everywhere
 from tasks.roles import GRANTED, TaskRole
 from tests.factories import GroupFactory, UserFactory
 
@@ -265,6 +266,7 @@ def test_every_way_to_ask_says_the_same() -> None:
 
     holds()
     # Not by accident: both answers to each question have come up.
+    assert seen["walked"]
     for question in ("visible", "available", "excluded"):
         assert seen[f"{question} True"]
         assert seen[f"{question} False"]
@@ -294,10 +296,46 @@ def agree(world: World, person: str, name: str, seen: Counter[str]) -> None:
             seen[f"excluded {TaskRole.EXCLUDED_OWNER in expected[task]}"] += 1
         held = {t for t in TASKS if world.sheets[t].owner == who and world.sheets[t].state in HELD}
         assert set(names(Task.objects.held_by(user))) == held
+        for view, tasks_of_view in walked(user).items():
+            compare(view, user, tasks_of_view)
+            seen["walked"] += tasks_of_view.count()
     wanted = world.roles(person, name)
     asked = {role for role in TaskRole if users[person].has_perm(f"tasks.{role}", tasks[name])}
     assert asked == wanted
     assert users[person].get_all_permissions(tasks[name]) == {f"tasks.{r}" for r in wanted}
+
+
+def walked(user: User) -> dict[lists.View, TaskQuerySet]:
+    """The lists that can be walked, and what `querysets` says they have."""
+    everything = Task.objects.all()
+    if not user.is_active:  # who cannot ask
+        return {}
+    found = {
+        lists.AVAILABLE: everything.available_to(user),
+        lists.TEAM: everything.of_teams_of(user),
+        lists.MINE: everything.held_by(user),
+    }
+    if not roles_everywhere(user):  # or a queryset does as well
+        found[lists.VISIBLE] = everything.visible_to(user)
+    return found
+
+
+def compare(view: lists.View, user: User, tasks: TaskQuerySet) -> None:
+    """Walk a list whole, page by page and with filters, and compare it with the queryset."""
+    order = lists.ORDERS["priority" if view is not lists.VISIBLE else "-created_at"]
+    expected = sorted(tasks, key=order.place, reverse=order.descending)
+    walk = lists.Walk(view, user)
+    assert [row.pk for row in walk.page(order, None, 10)] == [task.pk for task in expected]
+    assert walk.count(10) == len(expected)
+    for row, task in zip(walk.page(order, None, 1), expected, strict=False):
+        onwards = lists.Place(order.place(row), False)
+        assert [r.pk for r in walk.page(order, onwards, 10)] == [t.pk for t in expected[1:]]
+        assert (row.name, row.state, row.owner_name) == (task.name, task.state, task.owner_name)
+    for states in ({State.READY}, {State.READY, State.COMPLETED}):
+        in_states = lists.Walk(view, user, frozenset(states), unowned=True)
+        wanted = [t.pk for t in expected if t.state in states and t.owner_id is None]
+        assert [row.pk for row in in_states.page(order, None, 10)] == wanted
+        assert in_states.count(10) == len(wanted)
 
 
 def names(tasks: object) -> list[str]:

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.http import QueryDict
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
 from accounts.models import User
+from tasks import lists, reading
 from tasks.lifecycle import State
-from tasks.querysets import TaskQuerySet
+from tasks.lists import NEWEST, ORDERS, Place, Walk
+from tasks.querysets import TaskQuerySet, roles_everywhere
 
 from .base import parameter_error, refuse_parameters
-from .pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Page
+from .pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Order, Page, page, page_of
 
 WINDOW: Final = frozenset({"limit", "cursor"})
 """The parameters of every list."""
 
+FILTERS: Final = frozenset({"state", "owner", "view", "ordering"})
+"""Those of the list of tasks besides."""
+
+EXACT: Final = 10_000
+"""Up to so many tasks are counted exactly."""
+
 NO_OWNER: Final = "none"
 """The value of the filter `owner` for tasks that nobody holds."""
 
-VIEWS: Final[dict[str, Callable[[TaskQuerySet, User], TaskQuerySet]]] = {
-    "mine": TaskQuerySet.held_by,
-    "available": TaskQuerySet.available_to,
-    "team": TaskQuerySet.of_teams_of,
-    "unclaimable": lambda tasks, _: tasks.unclaimable(),
+
+class View(NamedTuple):
+    """A named view of the list: which of the visible tasks, and the orders it is offered in."""
+
+    narrow: Callable[[TaskQuerySet, User], TaskQuerySet]
+    walk: lists.View | None = None
+    """The same for a walk, where there is one."""
+    orderings: Sequence[str] = ("-created_at", "created_at")
+    """The first is the one that is not asked for. Each needs an index, or few tasks to sort."""
+
+
+_BY_PRIORITY: Final = ("priority", "-priority")
+
+VIEWS: Final[dict[str, View]] = {
+    "mine": View(
+        TaskQuerySet.held_by,
+        lists.MINE,
+        ("-created_at", *(name for name in ORDERS if name != "-created_at")),
+    ),
+    "available": View(
+        TaskQuerySet.available_to, lists.AVAILABLE, (*_BY_PRIORITY, "-created_at", "created_at")
+    ),
+    "team": View(
+        TaskQuerySet.of_teams_of, lists.TEAM, ("-created_at", "created_at", *_BY_PRIORITY)
+    ),
+    "unclaimable": View(lambda tasks, _: tasks.unclaimable()),
 }
 """The named views of the list."""
+
+ALL: Final = View(lambda tasks, _: tasks, lists.VISIBLE)
+"""The list without a view: all that the account sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +73,7 @@ class Window:
     cursor: Cursor | None
 
     @classmethod
-    def read(cls, given: QueryDict, wrong: list[dict[str, str]]) -> Window:
+    def read(cls, given: QueryDict, wrong: list[dict[str, str]], order: Order) -> Window:
         """The window that query parameters ask for; what is wrong with them goes into `wrong`."""
         limit, cursor = given.get("limit", str(DEFAULT_LIMIT)), None
         if not (limit.isascii() and limit.isdigit() and len(limit) <= len(str(MAX_LIMIT))) or not (
@@ -50,7 +83,7 @@ class Window:
             limit = "0"
         text = given.get("cursor")
         try:
-            cursor = None if text is None else Cursor.read(text)
+            cursor = None if text is None else Cursor.read(text, order)
         except ValueError:
             detail = "Not a cursor of this list; take it from next or previous."
             wrong.append(parameter_error("cursor", "invalid", detail))
@@ -68,35 +101,95 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which part of which tasks a list is asked for."""
+    """Which part of which tasks a list is asked for, and in which order."""
 
-    states: Sequence[str]
+    states: frozenset[State]
     owner: str | None
-    view: str | None
+    view: View
+    order: lists.Order
     window: Window
 
     @classmethod
     def read(cls, given: QueryDict) -> Listing:
         """The listing that query parameters ask for. Raises BadSyntax; looks nothing up."""
         wrong: list[dict[str, str]] = []
-        states, owner, view = given.getlist("state"), given.get("owner"), given.get("view")
+        states, owner, name = given.getlist("state"), given.get("owner"), given.get("view")
         if not set(states) <= set(State):
             wrong.append(parameter_error("state", "invalid", f"One of {', '.join(State)}."))
+            states = []
         if owner == "":
             detail = f"A user name, or {NO_OWNER} for tasks that nobody holds."
             wrong.append(parameter_error("owner", "invalid", detail))
-        if view is not None and view not in VIEWS:
+        if name is not None and name not in VIEWS:
             wrong.append(parameter_error("view", "invalid", f"One of {', '.join(VIEWS)}."))
-        window = Window.read(given, wrong)
+        view = ALL if name is None else VIEWS.get(name, ALL)
+        ordering = given.get("ordering", view.orderings[0])
+        if ordering not in view.orderings:
+            detail = f"One of {', '.join(view.orderings)}."
+            wrong.append(parameter_error("ordering", "invalid", detail))
+        order = ORDERS.get(ordering, NEWEST)
+        window = Window.read(given, wrong, order)
         refuse_parameters(wrong)
-        return cls(states, owner, view, window)
+        return cls(frozenset(map(State, states)), owner, view, order, window)
 
-    def of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
+    def page(self, user: User) -> tuple[Page[lists.Row], dict[str, int | None]]:
+        """The page asked for, and how many tasks the list has: `count`, perhaps an estimate.
+
+        Raises NotPermitted without the permission to view.
+        """
+        seen = reading.visible(user)
+        walk = self._walk(user)
+        if walk is None:
+            return listed(self._of(seen, user), user, self.window, self.order)
+        cursor, limit = self.window.cursor, self.window.limit
+        place = Place(cursor.values, cursor.backwards) if cursor else None
+        found = page_of(walk.page(self.order, place, limit + 1), cursor, limit, self.order)
+        if found.whole and cursor is None:
+            return found, {"count": len(found.rows)}
+        return found, counted(walk.count(EXACT + 1))
+
+    def _walk(self, user: User) -> Walk | None:
+        """The walk that finds the tasks; None where a queryset does as well or better.
+
+        That is so for accounts that see all tasks anyway, and for the tasks that somebody holds or
+        held, which an index knows.
+        """
+        if self.view.walk is None or self.owner not in (None, NO_OWNER):
+            return None
+        if self.view is ALL and roles_everywhere(user):
+            return None
+        return Walk(self.view.walk, user, self.states, unowned=self.owner == NO_OWNER)
+
+    def _of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
         """Those of `tasks` that the filters let through."""
-        if self.view is not None:
-            tasks = VIEWS[self.view](tasks, user)
+        tasks = self.view.narrow(tasks, user)
         if self.states:
-            tasks = tasks.filter(state__in=self.states)
+            tasks = tasks.filter(state__in=sorted(self.states))
         if self.owner == NO_OWNER:
             return tasks.filter(owner=None)
         return tasks if self.owner is None else tasks.filter(owner__username=self.owner)
+
+
+def listed(
+    tasks: TaskQuerySet, user: User, window: Window, order: lists.Order = NEWEST
+) -> tuple[Page[lists.Row], dict[str, int | None]]:
+    """The page of a queryset, and how many tasks that has."""
+    found = page(tasks.only("created_at"), window.cursor, window.limit, order)
+    rows = Page(lists.rows([task.pk for task in found.rows]), found.previous, found.next)
+    if found.whole and window.cursor is None:
+        return rows, {"count": len(rows.rows)}
+    # In an order, so that it walks an index up to the bound instead of reading the table.
+    exact = tasks.order_by("-created_at", "-pk")[: EXACT + 1].count()
+    if exact > EXACT and roles_everywhere(user):
+        # The planner knows of all tasks, so only those who see them all may know what it says.
+        plan: Any = json.loads(tasks.order_by().explain(format="json"))
+        return rows, counted(max(plan[0]["Plan"]["Plan Rows"], exact))
+    return rows, counted(exact)
+
+
+def counted(found: int) -> dict[str, int | None]:
+    """`count` up to EXACT; beyond, that is null, and `count_estimate` a number there are at least.
+
+    The planner's estimate is no lower bound, but only those who see all tasks are told that.
+    """
+    return {"count": found} if found <= EXACT else {"count": None, "count_estimate": found}

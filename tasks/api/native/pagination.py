@@ -3,77 +3,93 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
-from accounts.models import User
-from tasks.querysets import TaskQuerySet, roles_everywhere
+from tasks.lists import ORDERS
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 
-EXACT: Final = 10_000
-"""Up to so many tasks are counted exactly."""
-COUNTED: Final = 100_000
-"""Up to so many are counted for an account that does not see all tasks; see `count`."""
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PLACE: Final = struct.Struct(">cq16s")
-_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{34}")
+_PLACE: Final = struct.Struct(">cBBq16s")
+_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{36}")
 
 _MOST_NUMBER: Final = 2**63 - 1
 """A cursor may be made up; no row has a higher number."""
 
+Item = TypeVar("Item")
 Row = TypeVar("Row", bound=Model)
 
 
+class Order(Protocol):
+    """How a list is sorted: by what its name stands for, at the end a time; then by key."""
+
+    @property
+    def name(self) -> str:
+        """The name without its direction."""
+
+    @property
+    def descending(self) -> bool:
+        """Whether it runs from the last to the first."""
+
+    def place(self, item: Any) -> tuple[Any, ...]:
+        """What a row sorts by, its key at the end."""
+
+
 @dataclass(frozen=True, slots=True)
-class Order:
-    """How a list is sorted: by a column that holds a time, and by key where times are equal."""
+class InTime:
+    """The order of comments and attachments, whose keys are numbers: the oldest first."""
 
-    time: str
-    newest_first: bool
+    name: str = "at"
+    descending: bool = False
+
+    def place(self, item: Any) -> tuple[Any, ...]:
+        """The time of a note and its key, in the form that the key of a task has."""
+        return (item.at, UUID(int=item.pk))
 
 
-TASKS: Final = Order("created_at", newest_first=True)
-NOTES: Final = Order("at", newest_first=False)
-"""Comments and attachments: their keys are numbers."""
+NOTES: Final = InTime()
+
+_ORDERS: Final[tuple[Order, ...]] = (NOTES, *ORDERS.values())
+"""A cursor names its order by the place here, so new ones go to the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in a list, just after a row (or just before it, walking backwards)."""
 
-    time: datetime
-    id: UUID
-    """The key of the row; one that is a number is put in the same form."""
+    order: Order
+    values: tuple[Any, ...]
+    """What the row sorts by: perhaps a priority, a time, its key."""
     backwards: bool = False
 
     @classmethod
-    def at(cls, row: Model, order: Order = TASKS, *, backwards: bool = False) -> Cursor:
+    def at(cls, item: Any, order: Order, *, backwards: bool = False) -> Cursor:
         """The place of a row."""
-        key = row.pk if isinstance(row.pk, UUID) else UUID(int=row.pk)
-        return cls(getattr(row, order.time), key, backwards)
+        return cls(order, order.place(item), backwards)
 
     @classmethod
-    def read(cls, text: str) -> Cursor:
-        """The place that a cursor of ours stands for. Raises ValueError for any other text."""
+    def read(cls, text: str, order: Order) -> Cursor:
+        """The place in a list of this order that a cursor stands for. Raises ValueError if none."""
         if not _TEXT.fullmatch(text):
             raise ValueError(text)
-        direction, since, pk = _PLACE.unpack(base64.urlsafe_b64decode(text + "=="))
+        direction, number, priority, since, key = _PLACE.unpack(base64.urlsafe_b64decode(text))
+        if number != _ORDERS.index(order):
+            raise ValueError(text)
         try:
-            time = _EPOCH + timedelta(microseconds=since)
+            values = (_EPOCH + timedelta(microseconds=since), UUID(bytes=key))
         except OverflowError as error:
             raise ValueError(text) from error
-        found = cls(time, UUID(bytes=pk), direction == b"<")
+        of_priority = (priority,) if order.name == "priority" else ()
+        found = cls(order, (*of_priority, *values), direction == b"<")
         if found.text != text:  # one place has one text
             raise ValueError(text)
         return found
@@ -81,39 +97,36 @@ class Cursor:
     @property
     def text(self) -> str:
         """The cursor as clients carry it."""
-        since = (self.time - _EPOCH) // timedelta(microseconds=1)
-        place = _PLACE.pack(b"<" if self.backwards else b">", since, self.id.bytes)
-        return base64.urlsafe_b64encode(place).decode().rstrip("=")
+        *priority, time, key = self.values
+        since = (time - _EPOCH) // timedelta(microseconds=1)
+        direction = b"<" if self.backwards else b">"
+        number = _ORDERS.index(self.order)
+        place = _PLACE.pack(direction, number, *(priority or [0]), since, key.bytes)
+        return base64.urlsafe_b64encode(place).decode()
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class Page(Generic[Item]):
     """Some rows of a list, and where it goes on in both directions."""
 
-    rows: Sequence[Row]
-    previous: Cursor | None
-    next: Cursor | None
+    rows: Sequence[Item]
+    previous: Cursor | None = None
+    next: Cursor | None = None
+    whole: bool = field(init=False)
+    """Whether it is all there is of the list."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "whole", self.previous is None and self.next is None)
 
 
-def page(rows: QuerySet[Row], cursor: Cursor | None, limit: int, order: Order = TASKS) -> Page[Row]:
-    """The page at a cursor, or the first one: one query."""
+def page_of(found: Sequence[Item], cursor: Cursor | None, limit: int, order: Order) -> Page[Item]:
+    """The page that up to `limit` + 1 rows make, which were met in the direction of the cursor."""
     backwards = cursor is not None and cursor.backwards
-    ascending = order.newest_first == backwards
-    if cursor is not None:
-        key = cursor.id if order is TASKS else min(cursor.id.int, _MOST_NUMBER)
-        beyond = "gt" if ascending else "lt"
-        # Two conditions: the first lets the index skip, the second is exact.
-        rows = rows.filter(
-            Q(**{f"{order.time}__{beyond}e": cursor.time})
-            & (Q(**{f"{order.time}__{beyond}": cursor.time}) | Q(**{f"pk__{beyond}": key}))
-        )
-    sign = "" if ascending else "-"
-    found = list(rows.order_by(f"{sign}{order.time}", f"{sign}pk")[: limit + 1])
-    more, found = len(found) > limit, found[:limit]
+    more, found = len(found) > limit, list(found[:limit])
     if backwards:
         found.reverse()
     if not found:
-        return Page([], None, None)
+        return Page([])
     return Page(
         found,
         Cursor.at(found[0], order, backwards=True) if (more if backwards else cursor) else None,
@@ -121,16 +134,18 @@ def page(rows: QuerySet[Row], cursor: Cursor | None, limit: int, order: Order = 
     )
 
 
-def count(tasks: TaskQuerySet, user: User) -> dict[str, int | None]:
-    """`count`, exact up to EXACT; beyond, it is null and `count_estimate` tells roughly.
-
-    The planner's estimate knows of all tasks, so only accounts that see all tasks get it; for
-    others as many as they see are counted, up to COUNTED.
-    """
-    exact = tasks.order_by()[: EXACT + 1].count()
-    if exact <= EXACT:
-        return {"count": exact}
-    if roles_everywhere(user):
-        plan: Any = json.loads(tasks.order_by().explain(format="json"))
-        return {"count": None, "count_estimate": max(plan[0]["Plan"]["Plan Rows"], EXACT + 1)}
-    return {"count": None, "count_estimate": tasks.order_by()[:COUNTED].count()}
+def page(rows: QuerySet[Row], cursor: Cursor | None, limit: int, order: Order) -> Page[Row]:
+    """The page at a cursor, or the first one, of rows in the order of one column: one query."""
+    descending = order.descending != (cursor is not None and cursor.backwards)
+    if cursor is not None:
+        time, key = cursor.values
+        number = min(key.int, _MOST_NUMBER) if order is NOTES else key
+        beyond = "lt" if descending else "gt"
+        # Two conditions: the first lets the index skip, the second is exact.
+        rows = rows.filter(
+            Q(**{f"{order.name}__{beyond}e": time})
+            & (Q(**{f"{order.name}__{beyond}": time}) | Q(**{f"pk__{beyond}": number}))
+        )
+    sign = "-" if descending else ""
+    found = rows.order_by(f"{sign}{order.name}", f"{sign}pk")[: limit + 1]
+    return page_of(list(found), cursor, limit, order)

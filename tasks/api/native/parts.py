@@ -13,11 +13,12 @@ from rest_framework.serializers import Serializer
 
 from tasks import actions, reading
 from tasks.actions import Answer
+from tasks.lists import NEWEST
 
 from .base import TaskView, known_tags, refuse_parameters
 from .errors import BadSyntax
-from .listing import WINDOW, Window
-from .pagination import NOTES, count, page
+from .listing import WINDOW, Window, listed
+from .pagination import NOTES, page
 from .serializers import (
     INPUTS,
     AttachmentDocument,
@@ -57,7 +58,8 @@ class PartViewSet(TaskView):
         super().check_syntax(request)
         if listed:
             wrong: list[dict[str, str]] = []
-            self.window = Window.read(request.query_params, wrong)
+            order = NEWEST if self.action == "subtasks" else NOTES
+            self.window = Window.read(request.query_params, wrong, order)
             refuse_parameters(wrong)
         if "number" in self.kwargs:
             number = self.kwargs["number"]
@@ -104,16 +106,12 @@ class PartViewSet(TaskView):
     def subtasks(self, request: Request, pk: str) -> Response:
         """Answer with the subtasks that the account sees, newest first."""
         tasks = reading.subtasks(reading.find(self.pk, self.user), self.user)
-        found = page(
-            tasks.select_related("owner", "originator", "starter", "job"),
-            self.window.cursor,
-            self.window.limit,
-        )
+        found, count = listed(tasks, self.user, self.window)
         return Response(
             {
-                **count(tasks, self.user),
+                **count,
                 **self.window.links(found, request),
-                "results": documents(reading.read_all(found.rows), request),
+                "results": documents(reading.listed(found.rows), request),
             }
         )
 

@@ -24,7 +24,7 @@ urlpatterns = [
         TaskViewSet.as_view(
             {"get": "list", "post": "create"},
             name="Tasks",
-            description="The tasks you may see, newest first; filter by state, owner and view.",
+            description="The tasks you may see; by state, owner and view, in an order of yours.",
         ),
         name="tasks",
     ),

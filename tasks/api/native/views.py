@@ -23,8 +23,7 @@ from tasks.querysets import TaskQuerySet
 
 from .base import NativeView, TaskView
 from .errors import BadSyntax, entry, refuse
-from .listing import WINDOW, Listing
-from .pagination import count, page
+from .listing import FILTERS, WINDOW, Listing
 from .serializers import (
     BULK_INPUTS,
     INPUTS,
@@ -93,7 +92,7 @@ class TaskViewSet(TaskView):
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters, id and conditions that make no sense."""
         if self.action == "list":
-            self.parameters = WINDOW | {"state", "owner", "view"}
+            self.parameters = WINDOW | FILTERS
         super().check_syntax(request)
         if self.action == "list":
             self.listing = Listing.read(request.query_params)
@@ -115,19 +114,12 @@ class TaskViewSet(TaskView):
 
     def list(self, request: Request) -> Response:
         """Answer with a page of the tasks that the account sees."""
-        listing = self.listing
-        tasks = listing.of(reading.visible(self.user), self.user)
-        window = listing.window
-        found = page(
-            tasks.select_related("owner", "originator", "starter", "job"),
-            window.cursor,
-            window.limit,
-        )
+        found, count = self.listing.page(self.user)
         return Response(
             {
-                **count(tasks, self.user),
-                **window.links(found, request),
-                "results": documents(reading.read_all(found.rows), request),
+                **count,
+                **self.listing.window.links(found, request),
+                "results": documents(reading.listed(found.rows), request),
             }
         )
 

@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
-from django.db.models import prefetch_related_objects
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
 
-from accounts.models import Group, User
+from accounts.models import User
 from tasks.lifecycle import State
 from tasks.models import Attachment, Comment, Task
 from tasks.querysets import TaskQuerySet
-from tasks.reading import Reading
-from tasks.roles import GRANTED, TaskRole
+from tasks.reading import Listed, Reading
+from tasks.roles import GRANTED
 
 from .fields import Moment
 
+Shown = TypeVar("Shown")
 
-class UserName(serializers.Field[User, Any, str, Any]):
-    """The user name of an account."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(read_only=True, **options)
-
-    def to_representation(self, value: User) -> str:
-        """The name."""
-        return value.username
+_AS_THEY_ARE: Final = (
+    serializers.BooleanField,
+    serializers.CharField,
+    serializers.IntegerField,
+    serializers.JSONField,
+)
+"""Fields that show just what the database holds."""
 
 
-class Flags(serializers.Serializer[Task]):
+class Document(serializers.Serializer[Shown]):
+    """A document that goes out, and never in: its fields are read without further ado.
+
+    REST framework looks up and tests every field of every object in turn, which took most of the
+    time of a list.
+    """
+
+    @cached_property
+    def _readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        return [(name, self._reader(field)) for name, field in self.fields.items()]
+
+    def _reader(self, field: serializers.Field[Any, Any, Any, Any]) -> Callable[[Any], Any]:
+        if isinstance(field, serializers.SerializerMethodField):
+            method: Callable[[Any], Any] = getattr(self, field.method_name or "")
+            return method
+        read: Callable[[Any], Any] = attrgetter(field.source or "")
+        if isinstance(field, _AS_THEY_ARE):
+            return read
+        show = field.to_representation
+        return lambda shown: None if (value := read(shown)) is None else show(value)
+
+    def to_representation(self, instance: Shown) -> dict[str, Any]:
+        """The document."""
+        return {name: read(instance) for name, read in self._readers}
+
+
+class Flags(Document[Task]):
     """What a task allows."""
 
     claim_while_on_hold = serializers.BooleanField()
@@ -40,8 +66,8 @@ class Flags(serializers.Serializer[Task]):
     automatic_claim = serializers.BooleanField()
 
 
-class TaskDocument(serializers.Serializer[Reading]):
-    """A task as this face shows it."""
+class TaskDocument(Document[Reading | Listed]):
+    """A task as this face shows it, alone or in a list."""
 
     url = serializers.SerializerMethodField()
     id = serializers.UUIDField(source="task.pk")
@@ -56,9 +82,9 @@ class TaskDocument(serializers.Serializer[Reading]):
     priority = serializers.IntegerField(source="task.priority")
     due_at = Moment(source="task.due_at")
     expires_at = Moment(source="task.expires_at")
-    owner = UserName(source="task.owner")
-    originator = UserName(source="task.originator")
-    starter = UserName(source="task.starter")
+    owner = serializers.CharField(source="task.owner_name")
+    originator = serializers.CharField(source="task.originator_name")
+    starter = serializers.CharField(source="task.starter_name")
     people = serializers.SerializerMethodField()
     input = serializers.JSONField()
     output = serializers.JSONField()
@@ -78,42 +104,42 @@ class TaskDocument(serializers.Serializer[Reading]):
     claimed_at = Moment(source="task.claimed_at")
     ended_at = Moment(source="task.ended_at")
 
-    def get_url(self, reading: Reading) -> str:
+    def get_url(self, shown: Reading | Listed) -> str:
         """Where the task is found."""
-        return task_url(reading.task, self.context["request"])
+        return f"{self.context['tasks']}{shown.task.pk}/"
 
-    def get_state_label(self, reading: Reading) -> str:
+    def get_state_label(self, shown: Reading | Listed) -> str:
         """The word people see for the state."""
-        return State(reading.task.state).label
+        return _LABELS[shown.task.state]
 
-    def get_people(self, reading: Reading) -> dict[str, dict[str, Sequence[str]]]:
+    def get_people(self, shown: Reading | Listed) -> dict[str, dict[str, Sequence[str]]]:
         """The names of those who hold each role; a role that nobody holds is left out."""
-        held: dict[TaskRole, tuple[list[User], list[Group]]] = reading.people
+        held = shown.holders
         return {
-            role.value: {
-                "users": [user.username for user in held[role][0]],
-                "groups": [group.name for group in held[role][1]],
-            }
+            role.value: dict(zip(("users", "groups"), held[role], strict=True))
             for role in GRANTED
             if role in held
         }
 
-    def get_job(self, reading: Reading) -> dict[str, Any] | None:
+    def get_job(self, shown: Reading | Listed) -> dict[str, Any] | None:
         """The job it belongs to."""
-        job = reading.task.job
-        return {"id": job.pk, "name": job.name} if job else None
+        task = shown.task
+        return {"id": task.job_id, "name": task.job_name} if task.job_id else None
 
-    def get_parent(self, reading: Reading) -> str | None:
+    def get_parent(self, shown: Reading | Listed) -> str | None:
         """The id of its parent, for those who may see that too."""
-        parent = reading.task.parent_id
+        parent = shown.task.parent_id
         return str(parent) if parent in self.context["parents"] else None
 
-    def to_representation(self, instance: Reading) -> dict[str, Any]:
+    def to_representation(self, instance: Reading | Listed) -> dict[str, Any]:
         """The document; the job is left out where there is none."""
-        document: dict[str, Any] = super().to_representation(instance)
+        document = super().to_representation(instance)
         if document["job"] is None:
             del document["job"]
         return document
+
+
+_LABELS: Final = {state.value: state.label for state in State}
 
 
 def task_url(task: Task, request: Request) -> str:
@@ -126,18 +152,16 @@ def operation_url(pk: UUID, operation: str, request: Request) -> str:
     return reverse(f"native:{operation.replace('_', '-')}", args=[pk], request=request)
 
 
-def documents(readings: Sequence[Reading], request: Request) -> list[dict[str, Any]]:
+def documents(shown: Sequence[Reading | Listed], request: Request) -> list[dict[str, Any]]:
     """The documents of tasks, in a fixed number of queries."""
-    tasks = [reading.task for reading in readings]
-    prefetch_related_objects(tasks, "owner", "originator", "starter", "job")
-    above = {task.parent_id for task in tasks if task.parent_id}
+    above = {one.task.parent_id for one in shown if one.task.parent_id}
     parents: set[UUID] = set()
     if above:  # even the question costs more than all the rest of an answer
         seen: TaskQuerySet = Task.objects.visible_to(cast("User", request.user))
         parents = set(seen.filter(pk__in=above).values_list("pk", flat=True))
-    context = {"request": request, "parents": parents}
+    context = {"tasks": reverse("native:tasks", request=request), "parents": parents}
     # One serializer for all of them: making one copies every field.
-    return list(serializers.ListSerializer(readings, child=TaskDocument(), context=context).data)
+    return list(serializers.ListSerializer(shown, child=TaskDocument(), context=context).data)
 
 
 class CommentDocument(serializers.Serializer[Comment]):

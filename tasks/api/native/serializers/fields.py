@@ -78,6 +78,11 @@ class Moment(serializers.DateTimeField):
             self.fail("invalid")
         return super().to_internal_value(value.upper())
 
+    def to_representation(self, value: Any) -> str:
+        """The time in UTC."""
+        text: str = value.astimezone(UTC).isoformat()
+        return text.replace("+00:00", "Z")
+
 
 class Document(serializers.JSONField):
     """A JSON object with any members."""
