@@ -92,7 +92,7 @@ def write_people() -> People:
         for name in (NORMAL, BIG, *others):
             number = 5 if name in special else chance.randint(3, 7)
             chosen = chance.sample(teams[1:], number)
-            if name == BIG or name in others[:10]:
+            if name == BIG or name in others[:40]:
                 chosen.append(teams[0])
             for team in chosen:
                 members[team.pk].append(users[name].pk)

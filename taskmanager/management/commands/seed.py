@@ -69,8 +69,8 @@ def _made() -> str:
     counts = ", ".join(f"(select count(*) from {table})" for table in tables)  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(f"select {counts}")
-        users, groups, tasks, user_roles, group_roles, events, outbox = cursor.fetchone()
+        users, groups, tasks, to_users, to_groups, events, outbox = cursor.fetchone()
     return (
-        f"{users:,} accounts, {groups:,} groups, {tasks:,} tasks, {user_roles + group_roles:,} "
+        f"{users:,} accounts, {groups:,} groups, {tasks:,} tasks, {to_users + to_groups:,} "
         f"role rows, {events:,} audit events, {outbox:,} outbox rows."
     )
