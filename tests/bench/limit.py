@@ -161,7 +161,7 @@ OPERATIONS = {
         "open = false, ready = false",
     ),
     "transfer": Operation(
-        "transferred",
+        "owner_transferred",
         f"({_OWNER} or {_ADMIN})",
         f"""{_HELD_STATES} and t.holder = %(giver)s::text
             and (%(potential_owner)s::bigint = any(t.theirs)

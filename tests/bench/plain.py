@@ -1,8 +1,8 @@
 """The usual way: a ModelViewSet of DRF with guardian's shortcuts, on our models and tables.
 
 Written as tutorials write it: querysets by `get_objects_for_user`, `has_perm` on each object, one
-`save()` at a time, a serializer that follows relations, bulk as a loop. It writes an audit event and
-an outbox row and keeps the copied columns right, but it has no hash chain: its events carry an empty
+`save()` at a time, a serializer that follows relations, bulk as a loop. It writes audit events and
+outbox rows and keeps the copied columns right, but it has no hash chain: its events carry an empty
 hash, so `audit verify` finds fault with every task it has touched.
 """
 
@@ -285,7 +285,7 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
             raise Conflict
         before = {"owner": task.owner_name}
         task.owner, task.claimed_at = receiver, timezone.now()
-        return self._save(task, "transferred", before, {"owner": receiver.username})
+        return self._save(task, "owner_transferred", before, {"owner": receiver.username})
 
     def _save(
         self,
