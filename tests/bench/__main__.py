@@ -99,7 +99,8 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
             for case in cases:
                 calls = case.quick_calls if given.quick else case.calls
                 turns = min(rounds, 3) if case.rows >= 100_000 else rounds
-                results[case.key] = measure.run(case, servers, calls=calls, rounds=turns, told=say)
+                say(case.key)
+                results[case.key] = measure.run(case, servers, calls=calls, rounds=turns)
             say("counting statements")
             with measure.logging_statements() as log:
                 for case in cases:
@@ -120,7 +121,6 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute("show server_version")
         (version,) = cursor.fetchone()
-    say("")
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "scale": scale,
@@ -138,9 +138,8 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
 
 
 def _say(text: str) -> None:
-    """What is under way, on one line of a terminal, else nowhere."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    """What is under way."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _stop() -> None:

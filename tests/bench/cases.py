@@ -46,7 +46,7 @@ class Case:
     def put_back(self, contender: Contender, replies: Sequence[Reply]) -> None:
         """Undo what the calls did, through our own server."""
 
-    def extra(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
+    def figures(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
         """Further figures of one round. Raises BenchError for an answer that is not right."""
         return {}
 
@@ -134,7 +134,7 @@ class ClaimRace(Case):
             for number in range(self.clients)
         ][:calls]
 
-    def extra(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
+    def figures(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
         wins = [
             sum(reply.status == 200 for reply in replies[start : start + self.clients])
             for start in range(0, len(replies), self.clients)
@@ -163,7 +163,7 @@ class ClaimNext(Case):
             for number in range(calls)
         ]
 
-    def extra(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
+    def figures(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
         taken = [json.loads(reply.body)["id"] for reply in replies]
         if len(set(taken)) != len(taken):
             raise BenchError(f"{contender.name}: claim-next gave one task to two")
@@ -254,7 +254,7 @@ class ManyTasks(Case):
             for start in range(0, count, step)
         ]
 
-    def extra(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
+    def figures(self, contender: Contender, replies: Sequence[Reply]) -> dict[str, Any]:
         answers = [json.loads(reply.body) for reply in replies]
         done = sum(len(answer["done"]) for answer in answers)
         refused = sum(len(answer["refused"]) for answer in answers)

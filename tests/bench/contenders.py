@@ -127,7 +127,7 @@ def postgres_processes() -> list[psutil.Process]:
     return [] if main is None else [main, *main.children()]
 
 
-def _environment(name: str) -> dict[str, str]:
+def environment(name: str) -> dict[str, str]:
     """What a contender's processes are told: the database, the key, and their name in it."""
     params = connection.get_connection_params()
     known = ("host", "port", "user", "password", "dbname")
@@ -163,7 +163,7 @@ class Contender:
         self.process = subprocess.Popen(
             _command(name, self.port, workers),
             cwd=ROOT,
-            env=_environment(name),
+            env=environment(name),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from .contenders import (
     BenchError,
     Contender,
     Reply,
+    environment,
     postgres_processes,
     usage_of,
 )
@@ -59,7 +61,7 @@ def measure(case: Case, contender: Contender, calls: int) -> Round:
     server_cpu = servers.until(usage_of(processes)) / len(requests)
     postgres_cpu = postgres.until(usage_of(database)) / len(requests)
     demand_statuses(case, contender, replies)
-    extra = case.extra(contender, replies)
+    extra = case.figures(contender, replies)
     memory = contender.memory() - before
     case.put_back(contender, replies)
     seconds = [reply.seconds for reply in replies]
@@ -86,19 +88,20 @@ def run(
     *,
     calls: int,
     rounds: int,
-    told: Callable[[str], None],
 ) -> dict[str, Any]:
     """The figures of a case: medians of `rounds` rounds in which all take turns."""
     names = [name for name in case.contenders if name in contenders]
     seen: dict[str, list[Round]] = {name: [] for name in names}
-    for name in names:  # connections, plans and caches; not counted
-        measure(case, contenders[name], min(calls, 2 * case.clients))
+    began = time.monotonic()
+    if case.rows == 1:
+        for name in names:  # connections, plans and caches; not counted
+            measure(case, contenders[name], min(calls, 2 * case.clients))
     for number in range(rounds):
         turn = names[number % len(names) :] + names[: number % len(names)]
         for name in turn:
-            told(f"{case.key} {name}")
             seen[name].append(measure(case, contenders[name], calls))
-    return {"unit": case.unit, **compared(case.unit, {n: _summary(r) for n, r in seen.items()})}
+    result = compared(case.unit, {name: _summary(some) for name, some in seen.items()})
+    return {"unit": case.unit, **result, "took_s": round(time.monotonic() - began, 1)}
 
 
 def compared(unit: str, figures: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -155,22 +158,19 @@ def _configure(*changes: str) -> None:
 
 
 def count_statements(case: Case, contender: Contender, log: Path) -> int:
-    """How many statements one call makes, transaction control included; the second of two calls.
-
-    The first lets each thread of the server take up the new configuration.
-    """
+    """How many statements one call makes, transaction control included."""
     clients, case.clients = case.clients, 1
     try:
         requests = case.requests(contender, 1)[:1]
-        with connection.cursor() as cursor:
+        begin = log.stat().st_size
+        replies = contender.ask(requests)
+        time.sleep(0.02)
+        with connection.cursor() as cursor:  # now, since connections too old are made anew
             cursor.execute(
                 "select pid from pg_stat_activity where application_name = %s",
                 [f"bench-{contender.name}"],
             )
             backends = {str(pid) for (pid,) in cursor.fetchall()}
-        begin = log.stat().st_size
-        replies = contender.ask(requests)
-        time.sleep(0.02)
         with log.open("rb") as file:
             file.seek(begin)
             text = file.read().decode(errors="replace")
@@ -192,6 +192,7 @@ def bulk_create(world: World, *, count: int, rounds: int, sample: int) -> dict[s
 
     The usual way makes a sample. The tasks stay.
     """
+    os.environ |= {k: v for k, v in environment("limit").items() if k.startswith("BENCH_")}
     from . import limit, plain
 
     admin = User.objects.get(username=world.admin)

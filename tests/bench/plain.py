@@ -207,9 +207,11 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
         for pk in request.data["ids"]:
             try:
                 task = self.get_queryset().get(pk=pk)
-                task = getattr(self, f"_{verb}")(
-                    task, *([request.data] if verb == "transfer" else [])
-                )
+                arguments: list[Any] = {
+                    "transfer": [request.data],
+                    "release": [request.data.get("reason")],
+                }.get(verb, [])
+                task = getattr(self, f"_{verb}")(task, *arguments)
                 done.append({"id": str(task.pk), "version": task.version})
             except (Task.DoesNotExist, APIException) as error:
                 refused.append({"id": pk, "code": type(error).__name__})
