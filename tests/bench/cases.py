@@ -68,7 +68,7 @@ class OneTask(Case):
 
     unit = "calls/s"
     clients = 8
-    calls, quick_calls = 300, 60
+    calls, quick_calls = 300, 40
     verb: str
 
     def requests(self, contender: Contender, calls: int) -> list[Request]:
@@ -229,7 +229,7 @@ class ManyTasks(Case):
     unit = "rows/s"
     calls = quick_calls = 1
     verb: str
-    sample = 50
+    sample = 25
 
     def fits(self) -> bool:
         return all(len(self.world.many[name]) >= self.rows * 1.02 for name in self.contenders)

@@ -164,7 +164,7 @@ OPERATIONS = {
         "owner_transferred",
         f"({_OWNER} or {_ADMIN})",
         f"""{_HELD_STATES} and t.holder = %(giver)s::text
-            and (%(potential_owner)s::bigint = any(t.theirs)
+            and ({_ADMIN} or %(potential_owner)s::bigint = any(t.theirs)
                 or %(administrator)s::bigint = any(t.theirs))
             and not %(excluded_owner)s::bigint = any(t.theirs)""",
         "owner_id = %(receiver)s::bigint, claimed_at = %(at)s::timestamptz",

@@ -45,7 +45,7 @@ class World:
         browser.force_login(found[self.admin], "accounts.backends.RoleBackend")
         self.cookie = f"sessionid={browser.cookies['sessionid'].value}"
         self.total = Task.objects.count()
-        ready = _claimable()
+        ready = _claimable(seed_data.BIG_TEAM)
         if len(ready) < 3 * len(NAMES):
             raise BenchError("the database holds too few free tasks; seed it with more")
         each = min(SINGLE, len(ready) // len(NAMES) // 3)
@@ -53,9 +53,10 @@ class World:
             name: ready[place : each * len(NAMES) : len(NAMES)] for place, name in enumerate(NAMES)
         }
         """Free tasks for calls on one task."""
-        rest = ready[each * len(NAMES) :]
+        kept = set().union(*self.single.values())
+        rest = [pk for pk in _claimable() if pk not in kept]
         self.many = {name: rest[place :: len(NAMES)] for place, name in enumerate(NAMES)}
-        """Free tasks for calls on many."""
+        """Free tasks, of whatever team, for calls of an administrator on many."""
 
     def call(self, verb: str, pk: str, who: str, **body: Any) -> Request:
         """An operation on one task."""
@@ -79,23 +80,27 @@ def _json(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode() if body else b""
 
 
-def _claimable() -> list[str]:
-    """Ids of free tasks of the big team from which nobody is excluded, the oldest first."""
+def _claimable(team: str | None = None) -> list[str]:
+    """Ids of free tasks from which nobody is excluded, of one team or all; the oldest first."""
     with connection.cursor() as cursor:
         cursor.execute("set statement_timeout = 0")
         cursor.execute(
             """
             select t.id::text from tasks_task t
-            join tasks_taskgrouprole r on r.content_object_id = t.id and r.ready
-            join auth_group g on g.id = r.group_id and g.name = %s
-            join auth_permission p on p.id = r.permission_id and p.codename = 'potential_owner'
-            where t.state = 'ready' and not exists (
+            where t.state = 'ready' and (%(team)s::text is null or exists (
+                select from tasks_taskgrouprole r
+                join auth_group g on g.id = r.group_id and g.name = %(team)s::text
+                join auth_permission p on p.id = r.permission_id
+                where r.content_object_id = t.id and p.codename = 'potential_owner'))
+            and not exists (
                 select from tasks_taskuserrole x join auth_permission e on e.id = x.permission_id
                 where x.content_object_id = t.id and e.codename = 'excluded_owner')
             order by t.id""",
-            [seed_data.BIG_TEAM],
+            {"team": team},
         )
-        return [pk for (pk,) in cursor.fetchall()]
+        found = [pk for (pk,) in cursor.fetchall()]
+        cursor.execute("reset statement_timeout")
+    return found
 
 
 def demand(contender: Contender, request: Request, *statuses: int) -> bytes:
