@@ -161,7 +161,8 @@ def _configure(*changes: str) -> None:
 
 def count_statements(case: Case, contender: Contender, log: Path) -> int:
     """How many statements one call makes, transaction control included."""
-    clients, case.clients = case.clients, 1
+    clients, rows = case.clients, case.rows
+    case.clients, case.rows = 1, min(rows, 100)  # what a call makes does not depend on how many
     try:
         requests = case.requests(contender, 1)[:1]
         begin = log.stat().st_size
@@ -179,7 +180,7 @@ def count_statements(case: Case, contender: Contender, log: Path) -> int:
         demand_statuses(case, contender, replies)
         case.put_back(contender, replies)
     finally:
-        case.clients = clients
+        case.clients, case.rows = clients, rows
     found = sum(pid in backends for pid in _STATEMENT.findall(text))
     if not found:
         raise BenchError(f"{case.key}: no statement of {contender.name} was logged")
