@@ -25,7 +25,7 @@ class Case:
     unit = "ms"
     """"ms": median time of a call; "calls/s" or "rows/s": how many in a second."""
     clients = 1
-    calls, quick_calls = 60, 12
+    calls, quick_calls = 60, 8
     rows = 1
     contenders: Sequence[str] = NAMES
     statuses: Sequence[int] = (200,)
@@ -68,7 +68,7 @@ class OneTask(Case):
 
     unit = "calls/s"
     clients = 8
-    calls, quick_calls = 300, 40
+    calls, quick_calls = 300, 24
     verb: str
 
     def requests(self, contender: Contender, calls: int) -> list[Request]:
@@ -239,7 +239,7 @@ class ManyTasks(Case):
         return {"reason": "bench"}
 
     def requests(self, contender: Contender, calls: int) -> list[Request]:
-        count = self.sample if contender.name == "plain" else self.rows
+        count = min(self.sample, self.rows) if contender.name == "plain" else self.rows
         refused = max(1, count // 100)
         pool = self.world.many[contender.name]
         self.ids, free = pool[: count - 2 * refused], pool[count : count + refused]
@@ -331,7 +331,7 @@ class Worklist(Read):
     """How ours is asked for the order of the worklist (priority, due date, id)."""
     number = 0
     page = 1
-    calls, quick_calls = 40, 6
+    calls, quick_calls = 40, 4
     _paths: ClassVar[dict[tuple[str, str], str]] = {}
 
     def who(self) -> str:
@@ -399,7 +399,7 @@ class Counts(Read):
     """How much one may claim, for a person who may claim much: told with a page of one."""
 
     key = "counts"
-    calls, quick_calls = 40, 6
+    calls, quick_calls = 40, 4
 
     def who(self) -> str:
         return self.world.people[2]
@@ -412,7 +412,7 @@ class List100(Read):
     """100 full tasks, the newest first, for somebody who sees all."""
 
     key = "list_100"
-    calls, quick_calls = 30, 5
+    calls, quick_calls = 30, 3
 
     def path(self, contender: Contender) -> str:
         return "/api/v1/tasks/?limit=100"

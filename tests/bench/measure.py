@@ -97,7 +97,9 @@ def run(
     began = time.monotonic()
     if case.rows == 1:
         for name in names:  # connections, plans and caches; not counted
-            measure(case, contenders[name], min(calls, 2 * case.clients))
+            measure(
+                case, contenders[name], min(calls, case.clients * (1 if name == "plain" else 2))
+            )
     for number in range(rounds):
         turn = names[number % len(names) :] + names[: number % len(names)]
         for name in turn:
@@ -162,7 +164,7 @@ def _configure(*changes: str) -> None:
 def count_statements(case: Case, contender: Contender, log: Path) -> int:
     """How many statements one call makes, transaction control included."""
     clients, rows = case.clients, case.rows
-    case.clients, case.rows = 1, min(rows, 100)  # what a call makes does not depend on how many
+    case.clients, case.rows = 1, min(rows, 20)  # what a call makes does not depend on how many
     try:
         requests = case.requests(contender, 1)[:1]
         begin = log.stat().st_size
