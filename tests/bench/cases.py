@@ -64,7 +64,7 @@ class Case:
 
 
 class OneTask(Case):
-    """An operation on one task, by eight clients at a time, each on tasks of his own."""
+    """An operation on one task, asked for on eight connections at a time by one account."""
 
     unit = "calls/s"
     clients = 8
@@ -72,16 +72,11 @@ class OneTask(Case):
     verb: str
 
     def requests(self, contender: Contender, calls: int) -> list[Request]:
-        ids = self.world.single[contender.name][:calls]
-        self.ids = ids
+        self.ids = self.world.single[contender.name][:calls]
+        who = self.world.client(0)
         if self.verb != "claim":
-            for number in range(self.clients):
-                mine = ids[number :: self.clients]
-                self.by_admin("assign", mine, to={"user": self.world.client(number)})
-        return [
-            self.world.call(self.verb, pk, self.world.client(number % self.clients))
-            for number, pk in enumerate(ids)
-        ]
+            self.by_admin("assign", self.ids, to={"user": who})
+        return [self.world.call(self.verb, pk, who) for pk in self.ids]
 
 
 class Claim(OneTask):

@@ -97,9 +97,7 @@ def run(
     began = time.monotonic()
     if case.rows == 1:
         for name in names:  # connections, plans and caches; not counted
-            measure(
-                case, contenders[name], min(calls, case.clients * (1 if name == "plain" else 2))
-            )
+            measure(case, contenders[name], min(calls, case.clients))
     for number in range(rounds):
         turn = names[number % len(names) :] + names[: number % len(names)]
         for name in turn:
