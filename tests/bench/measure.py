@@ -165,15 +165,12 @@ def count_statements(case: Case, contender: Contender, log: Path) -> int:
     case.clients, case.rows = 1, min(rows, 20)  # what a call makes does not depend on how many
     try:
         requests = case.requests(contender, 1)[:1]
+        # Asked before and after, since a connection that is too old is closed and made anew.
+        backends = _backends_of(contender)
         begin = log.stat().st_size
         replies = contender.ask(requests)
         time.sleep(0.02)
-        with connection.cursor() as cursor:  # now, since connections too old are made anew
-            cursor.execute(
-                "select pid from pg_stat_activity where application_name = %s",
-                [f"bench-{contender.name}"],
-            )
-            backends = {str(pid) for (pid,) in cursor.fetchall()}
+        backends |= _backends_of(contender)
         with log.open("rb") as file:
             file.seek(begin)
             text = file.read().decode(errors="replace")
@@ -185,6 +182,15 @@ def count_statements(case: Case, contender: Contender, log: Path) -> int:
     if not found:
         raise BenchError(f"{case.key}: no statement of {contender.name} was logged")
     return found
+
+
+def _backends_of(contender: Contender) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select pid from pg_stat_activity where application_name = %s",
+            [f"bench-{contender.name}"],
+        )
+        return {str(pid) for (pid,) in cursor.fetchall()}
 
 
 # --- In process, and at the start -----------------------------------------------------------------
