@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -96,35 +97,33 @@ class Connection:
         self.socket.close()
 
 
-class Usage(NamedTuple):
-    """CPU seconds used so far, by process."""
+def cpu_of(root: psutil.Process) -> float:
+    """CPU seconds used so far by a process and all below it, those that have ended included.
 
-    of: dict[int, float]
-
-    def until(self, later: Usage) -> float:
-        """What was used from here to there by the processes alive at both times."""
-        return sum(used - self.of[pid] for pid, used in later.of.items() if pid in self.of)
-
-
-def usage_of(processes: Sequence[psutil.Process]) -> Usage:
-    """What some processes have used."""
-    found = {}
-    for process in processes:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        found[process.pid] = times.user + times.system
-    return Usage(found)
+    What has ended is in the account of the process that started it: PostgreSQL's backends come and
+    go with the connections.
+    """
+    times = root.cpu_times()
+    used = times.user + times.system + times.children_user + times.children_system
+    for process in root.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            own = process.cpu_times()
+            used += own.user + own.system + own.children_user + own.children_system
+    return float(used)
 
 
-def postgres_processes() -> list[psutil.Process]:
-    """The server's main process and all below it; none where it runs elsewhere."""
+def postgres() -> psutil.Process:
+    """The database server's main process. Raises BenchError where it runs elsewhere."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
         (pid,) = cursor.fetchone()
-    main = psutil.Process(pid).parent()
-    return [] if main is None else [main, *main.children()]
+    try:
+        main = psutil.Process(pid).parent()
+    except psutil.NoSuchProcess:
+        main = None
+    if main is None:
+        raise BenchError("PostgreSQL runs elsewhere, so nobody can tell what it uses")
+    return main
 
 
 def environment(name: str) -> dict[str, str]:
@@ -185,14 +184,14 @@ class Contender:
             else:
                 return time.monotonic() - self.started
 
-    def processes(self) -> list[psutil.Process]:
-        """The process that was started and all below it."""
-        main = psutil.Process(self.process.pid)
-        return [main, *main.children(recursive=True)]
+    def root(self) -> psutil.Process:
+        """The process that was started; its workers are below it."""
+        return psutil.Process(self.process.pid)
 
     def memory(self) -> int:
         """Resident bytes of all its processes."""
-        return sum(process.memory_info().rss for process in self.processes())
+        root = self.root()
+        return sum(one.memory_info().rss for one in [root, *root.children(recursive=True)])
 
     def ask(self, requests: Sequence[Request], clients: int = 1) -> list[Reply]:
         """The replies to some calls, sent by `clients` connections at a time, in their order."""

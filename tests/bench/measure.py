@@ -29,9 +29,9 @@ from .contenders import (
     BenchError,
     Contender,
     Reply,
+    cpu_of,
     environment,
-    postgres_processes,
-    usage_of,
+    postgres,
 )
 from .world import World
 
@@ -54,14 +54,14 @@ def measure(case: Case, contender: Contender, calls: int) -> Round:
     if contender.name == "plain":  # its calls take so long that fewer tell as much
         calls = max(case.clients, calls // 4)
     requests = case.requests(contender, calls)
-    processes, database = contender.processes(), postgres_processes()
+    server, database = contender.root(), postgres()
     before = contender.memory()
-    servers, postgres = usage_of(processes), usage_of(database)
+    servers, backends = cpu_of(server), cpu_of(database)
     started = time.perf_counter()
     replies = contender.ask(requests, case.clients)
     wall = time.perf_counter() - started
-    server_cpu = servers.until(usage_of(processes)) / len(requests)
-    postgres_cpu = postgres.until(usage_of(database)) / len(requests)
+    server_cpu = (cpu_of(server) - servers) / len(requests)
+    postgres_cpu = (cpu_of(database) - backends) / len(requests)
     demand_statuses(case, contender, replies)
     extra = case.figures(contender, replies)
     memory = contender.memory() - before
@@ -232,12 +232,13 @@ def bulk_create(world: World, *, count: int, rounds: int, sample: int) -> dict[s
     statements = {}
     for number in range(rounds):
         for name, way in ways.items():
-            mine, postgres = usage_of([_me()]), usage_of(database := postgres_processes())
+            database = postgres()
+            mine, backends = time.process_time(), cpu_of(database)
             started = time.perf_counter()
             with CaptureQueriesContext(connection) as queries:
                 made = way()
             wall = time.perf_counter() - started
-            cpu = mine.until(usage_of([_me()])), postgres.until(usage_of(database))
+            cpu = time.process_time() - mine, cpu_of(database) - backends
             seen[name].append((made / wall, *cpu, made))
             if number == 0:
                 statements[name] = 1 if name == "limit" else len(queries)
@@ -256,12 +257,6 @@ def bulk_create(world: World, *, count: int, rounds: int, sample: int) -> dict[s
     return {"unit": "rows/s", **compared("rows/s", figures)}
 
 
-def _me() -> Any:
-    import psutil
-
-    return psutil.Process()
-
-
 def startup(*, rounds: int) -> dict[str, Any]:
     """From the start of a server of one worker to its first answer, and its memory then."""
     seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in NAMES}
@@ -269,7 +264,7 @@ def startup(*, rounds: int) -> dict[str, Any]:
         for name in NAMES:
             with Contender(name, workers=1) as contender:
                 seconds = contender.wait()
-                cpu = sum(usage_of(contender.processes()).of.values())
+                cpu = cpu_of(contender.root())
                 seen[name].append((seconds, contender.memory() / 2**20, cpu))
     figures = {
         name: {
