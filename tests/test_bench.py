@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from taskmanager import seed_data
 from tasks import events, work_items
 from tasks.models import AuditEvent, OutboxEvent, Task, TaskGroupRole, TaskUserRole
 
-from .bench.contenders import NAMES, Contender
+from .bench.contenders import NAMES, Contender, Request
 from .bench.world import World, demand
 from .conftest import sweep
 from .proof.live import environment
@@ -188,3 +189,19 @@ def test_one_of_many_wins_whoever_answers(servers: dict[str, Contender]) -> None
         statuses = [reply.status for reply in server.ask(calls, clients=8)]
         assert statuses.count(200) == 1
         assert left_by(pk)["task"][0] == 2
+
+
+def test_the_limit_gives_nobody_the_task_of_another(servers: dict[str, Contender]) -> None:
+    """Claim-next, which nothing of ours can be compared with yet."""
+    world = World()
+    calls = [
+        Request("POST", "/api/v1/tasks/claim-next/", world.tokens[world.client(number)])
+        for number in range(16)
+    ]
+    replies = servers["limit"].ask(calls, clients=8)
+    assert {reply.status for reply in replies} == {200}
+    taken = [json.loads(reply.body)["id"] for reply in replies]
+    assert len(set(taken)) == 16
+    tasks = Task.objects.filter(pk__in=taken)
+    assert {(task.version, task.state) for task in tasks} == {(2, "reserved")}
+    assert list(events.verify(tasks)) == []
