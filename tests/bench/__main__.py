@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the bench; 1 where something could not be measured."""
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with all that it has started
     scale = given.scale or ("10k" if given.quick else "100k")
     folder = (given.data / scale).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,7 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
     if not Task.objects.exists():
         call_command("seed", tasks=SCALES[scale], stdout=sys.stderr)
     seed_data.settle()
+    measure.log_no_statements()
     world = World()
     results: dict[str, Any] = {}
     not_yet: dict[str, str] = {}

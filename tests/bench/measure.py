@@ -148,7 +148,12 @@ def logging_statements() -> Iterator[Path | None]:
         _configure("set log_statement = 'all'", "set log_parameter_max_length = 0")
         yield cluster.log_path
     finally:
-        _configure("reset log_statement", "reset log_parameter_max_length")
+        log_no_statements()
+
+
+def log_no_statements() -> None:
+    """Also for the beginning of a run: one that was killed may have left the log switched on."""
+    _configure("reset log_statement", "reset log_parameter_max_length")
 
 
 def _configure(*changes: str) -> None:
