@@ -137,9 +137,16 @@ def sql_on(*tables: str) -> Callable[[ast.AST], Iterator[str]]:
     return check
 
 
+SEED = "taskmanager/seed_data.py"
+"""Set-up, not an operation: it fills a database that holds no task, by COPY, for measuring.
+
+Its events go through `tasks.events` like all others.
+"""
+
+
 def test_nothing_but_the_actions_writes_tasks() -> None:
     assert breaches(writes(TASKS), {"tasks/actions/creation.py"}, *PACKAGES) == {}
-    assert breaches(sql_on("tasks_task"), {"tasks/actions/statement.py"}, *PACKAGES) == {}
+    assert breaches(sql_on("tasks_task"), {"tasks/actions/statement.py", SEED}, *PACKAGES) == {}
 
 
 def test_nothing_but_the_events_writes_audit_and_outbox() -> None:
@@ -174,7 +181,7 @@ def mentions(names: set[str]) -> Callable[[ast.AST], Iterator[str]]:
 def test_only_work_items_touches_the_tables_of_task_roles() -> None:
     """The models define them; the querysets name the relation, the lists walk them: both read."""
     reading = ("tasks/models.py", "tasks/querysets.py", "tasks/lists.py")
-    allowed = {"tasks/work_items.py", *reading}
+    allowed = {"tasks/work_items.py", SEED, *reading}
     assert breaches(mentions(ROLE_ROWS), allowed, *PACKAGES) == {}
     tables = ("tasks_taskuserrole", "tasks_taskgrouprole", r"tasks_task\{\w+\}role")
     for path in reading:
