@@ -31,7 +31,8 @@ from rest_framework.request import Request
 
 from . import audit
 from .clients import client_address, client_network
-from .models import Token, User
+from .models import Group, Token, User, scope_of
+from .scopes import UNLIMITED, Scope
 
 MAX_NAME = User._meta.get_field("username").max_length or 0
 
@@ -188,7 +189,7 @@ _COLUMNS = [field.attname for field in User._meta.concrete_fields]
 
 # One statement, by hand: this runs before every call of an integration.
 _FIND = f"""
-    select {", ".join(f"u.{name}" for name in _COLUMNS)}
+    select t.operations, t.group_ids, {", ".join(f"u.{name}" for name in _COLUMNS)}
     from accounts_token t join accounts_user u on u.id = t.user_id
     where t.digest = %s and t.kind = any(%s) and u.is_active
       and (t.expires_at is null or t.expires_at > clock_timestamp())"""  # noqa: S608
@@ -200,13 +201,15 @@ def issue(
     name: str = "",
     lifetime: timedelta | None = None,
     *,
+    scope: Scope = UNLIMITED,
     actor: str,
     channel: str = "",
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Make a token for `user`; returns it with its secret, which is kept nowhere.
 
-    Without a lifetime it never expires. Raises ValueError when the account is not active.
+    Without a lifetime it never expires, without a scope it may do all that the account may.
+    Raises ValueError when the account is not active.
     """
     secret = _new_secret(kind)
     with transaction.atomic():
@@ -223,6 +226,8 @@ def issue(
             digest=_digest(secret),
             hint=secret[:8] if kind == Token.Kind.API else secret[:4],
             expires_at=now + lifetime if lifetime is not None else None,
+            operations=None if scope.operations is None else sorted(scope.operations),
+            group_ids=None if scope.groups is None else sorted(scope.groups),
         )
         audit.record(
             "token_issued",
@@ -236,13 +241,21 @@ def issue(
 
 
 def find(secret: str, kinds: Collection[Token.Kind]) -> User | None:
-    """The active account that a valid token of one of these kinds stands for, or None."""
+    """The active account that a valid token of one of these kinds stands for, or None.
+
+    Its `scope` is the token's: every face that takes the token is bound by it.
+    """
     if not _storable(secret):
         return None
     with connection.cursor() as cursor:
         cursor.execute(_FIND, [_digest(secret), [str(kind) for kind in kinds]])
         row = cursor.fetchone()
-    return None if row is None else User.from_db(connection.alias, _COLUMNS, row)
+    if row is None:
+        return None
+    operations, group_ids, *columns = row
+    user: User = User.from_db(connection.alias, _COLUMNS, columns)
+    user.scope = scope_of(operations, group_ids)
+    return user
 
 
 def find_token(secret: str, kind: Token.Kind) -> Token | None:
@@ -288,7 +301,19 @@ def _described(token: Token) -> dict[str, Any]:
         "kind": token.kind,
         "name": token.name,
         "expires_at": token.expires_at.isoformat() if token.expires_at else None,
+        **limits_of(token),
     }
+
+
+def limits_of(token: Token) -> dict[str, list[str]]:
+    """What a token is limited to, in names; empty for one without limits."""
+    limits = {}
+    if token.operations is not None:
+        limits["operations"] = token.operations
+    if token.group_ids is not None:
+        groups = Group.objects.filter(pk__in=token.group_ids).order_by("name")
+        limits["groups"] = list(groups.values_list("name", flat=True))
+    return limits
 
 
 # --- Django REST framework ----------------------------------------------------------------------

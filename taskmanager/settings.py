@@ -174,6 +174,9 @@ AXES_VERBOSE = False
 OPEN_WORK_KEEPER = "tasks.leavers"
 """The module that says what becomes of an account's open work when it leaves."""
 
+TOKEN_OPERATIONS = "tasks.lifecycle.scopes"
+"""The module that says which operations a token can be limited to."""
+
 # --- Faces --------------------------------------------------------------------------------------
 NATIVE_BASIC_AUTH = env.bool("NATIVE_BASIC_AUTH", default=False)
 """Whether the native API takes user name and password too, beside tokens and sessions."""

@@ -24,7 +24,8 @@ class LockedTask(NamedTuple):
     """A task as the rules look at it, under its lock, with what the actor is to it.
 
     `version_seen` is the version that the statement's snapshot saw; where it is older than
-    `version`, the roles are older too. `extra` holds the further columns and probes asked for.
+    `version`, the roles are older too. `in_scope`: it is not hidden from the token that the actor
+    came with. `extra` holds the further columns and probes asked for.
     """
 
     id: UUID
@@ -42,6 +43,7 @@ class LockedTask(NamedTuple):
     version_seen: int
     owner_name: str | None
     at: datetime
+    in_scope: bool
     permissions: list[int]
     extra: dict[str, Any]
 
@@ -78,6 +80,13 @@ def _held_by(user: str) -> str:
             on m.group_id = r.group_id and m.user_id = %({user})s::bigint
         where r.content_object_id = l.id
             and (not m.lead or r.permission_id = %(potential_owner)s::bigint))"""
+
+
+_IN_SCOPE = """(%(scope)s::bigint[] is null or exists(
+    select from tasks_taskgrouprole r
+    where r.content_object_id = l.id and r.permission_id = %(potential_owner)s::bigint
+        and r.group_id = any(%(scope)s::bigint[])))"""
+"""SQL: whether the task `l` is one of a group of the token's scope, which may have none."""
 
 
 def _holds(holder: User | Group, parameter: str) -> str:
@@ -125,6 +134,7 @@ def lock(
         "actor": user.pk if user else None,
         "potential_owner": permission_ids()[TaskRole.POTENTIAL_OWNER],
         "administrator": permission_ids()[TaskRole.ADMINISTRATOR],
+        "scope": None if user is None or user.scope.groups is None else [*user.scope.groups],
     }
     probes = {name: f"l.{name}" for name in columns}
     if isinstance(receiver, User):
@@ -147,7 +157,7 @@ def lock(
             where id = any(%(ids)s::uuid[]) order by id
             {"for no key update" if locking else ""})
         select {", ".join(f"l.{name}" for name in _LOCKED_COLUMNS)}, seen.version,
-            holder.username, clock_timestamp(), {_held_by("actor")}
+            holder.username, clock_timestamp(), {_IN_SCOPE}, {_held_by("actor")}
             {"".join(f", {probe}" for probe in probes.values())}
         from locked l
         join tasks_task seen on seen.id = l.id
@@ -167,7 +177,7 @@ def roles_of(user: User, task: Task) -> frozenset[TaskRole]:
     if not user.is_active:
         return frozenset()
     found = lock([task.pk], user, locking=False).get(task.pk)
-    if found is None:
+    if found is None or not found.in_scope:
         return frozenset()
     return found.roles(user.pk, found.permissions) | roles_everywhere(user)
 

@@ -32,7 +32,7 @@ class Draft:
 
 def demand_creator(call: Call) -> None:
     """Raise NotPermitted unless the actor may create tasks."""
-    if not call.may("tasks.add_task"):
+    if not call.may("tasks.add_task", "create"):
         raise errors.NotPermitted(operation="create tasks")
 
 
@@ -55,6 +55,7 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
             task.created_at = task.updated_at = at
             task.state = State.CREATED
             _default_people(task, named)
+            _demand_scope(call, named)
             if not waiting:
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
@@ -135,6 +136,14 @@ def _default_people(task: Task, named: NamedPeople) -> None:
         named[TaskRole.POTENTIAL_OWNER] = ([], [Group.objects.get(name=EVERYBODY)])
     if not any(named.get(TaskRole.ADMINISTRATOR, ())) and task.originator:
         named[TaskRole.ADMINISTRATOR] = ([task.originator], [])
+
+
+def _demand_scope(call: Call, named: NamedPeople) -> None:
+    """Raise NotPermitted for a task that the token of the call would not even see."""
+    groups = call.actor.scope.groups if call.actor else None
+    _, potential_owners = named[TaskRole.POTENTIAL_OWNER]
+    if groups is not None and groups.isdisjoint(group.pk for group in potential_owners):
+        raise errors.NotPermitted(operation="create tasks for other groups with this token")
 
 
 def _claim_automatically(task: Task, named: NamedPeople, at: datetime) -> None:
