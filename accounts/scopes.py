@@ -9,8 +9,9 @@ from typing import Final, Protocol, cast
 
 from django.conf import settings
 
+
 class Work(Protocol):
-    """The module that settings.TOKEN_OPERATIONS names: it knows what can be done."""
+    """The module that settings.SCOPED_OPERATIONS names: it knows what can be done."""
 
     PERMISSIONS: Mapping[str, frozenset[str]]
     """The permissions ("app.codename") that each operation may ask for, by its name."""
@@ -21,7 +22,7 @@ class Work(Protocol):
 
 def work() -> Work:
     """What a token can be limited to."""
-    return cast(Work, import_module(settings.TOKEN_OPERATIONS))
+    return cast(Work, import_module(settings.SCOPED_OPERATIONS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ AXES_VERBOSE = False
 OPEN_WORK_KEEPER = "tasks.leavers"
 """The module that says what becomes of an account's open work when it leaves."""
 
-TOKEN_OPERATIONS = "tasks.lifecycle.scopes"
+SCOPED_OPERATIONS = "tasks.lifecycle.scopes"
 """The module that says which operations a token can be limited to."""
 
 # --- Faces --------------------------------------------------------------------------------------

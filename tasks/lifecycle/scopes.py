@@ -25,7 +25,7 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     },
     "undo": frozenset({"tasks.undo_task"}),
 }
-"""By the name of the operation, in the order of the rule book (settings.TOKEN_OPERATIONS)."""
+"""By the name of the operation, in the order of the rule book (settings.SCOPED_OPERATIONS)."""
 
 STANDING: Final = frozenset(f"tasks.{role}" for role in EVERYWHERE)
 """The task roles that are held on every task by permission."""

@@ -104,7 +104,9 @@ def test_outside_of_its_groups_nothing_exists(cast: Cast, name: str) -> None:
     )
     for operation in ("claim", "comment", "retry"):
         before = everything()
-        answer = api.post(task_path(other.pk, operation), {"text": "x"} if operation == "comment" else None)
+        answer = api.post(
+            task_path(other.pk, operation), {"text": "x"} if operation == "comment" else None
+        )
         assert_problem(answer, 404, "task_not_found")
         assert everything() == before
     ids = [str(other.pk), str(MISSING)]
@@ -136,7 +138,10 @@ def test_a_task_can_be_made_for_its_groups_only(cast: Cast) -> None:
 
 
 def test_the_dialects_are_bound_by_it_too(cast: Cast) -> None:
-    mine, other = make_tasks(1, cast.dave, [cast.noc])[0], make_task(cast.dave, cast.field, cast.bob)
+    mine, other = (
+        make_tasks(1, cast.dave, [cast.noc])[0],
+        make_task(cast.dave, cast.field, cast.bob),
+    )
     _, secret = issue(cast.bob, Token.Kind.API, scope=of_groups(cast.noc), actor="test")
     _, reading = issue(cast.bob, Token.Kind.API, scope=READING, actor="test")
     client = Client(raise_request_exception=False)

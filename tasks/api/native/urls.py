@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
 
+from . import directory, tokens
 from .parts import PartViewSet
 from .serializers import INPUTS
 from .views import Root, TaskViewSet, nothing_here
@@ -87,5 +88,5 @@ urlpatterns += [
         ),
         name="task",
     ),
-    re_path("", nothing_here),
 ]
+urlpatterns += [*directory.urlpatterns, *tokens.urlpatterns, re_path("", nothing_here)]

@@ -20,6 +20,7 @@ from tasks.lifecycle import OPERATIONS
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
 
+from . import directory, tokens
 from .base import NativeView, TaskView
 from .errors import BadSyntax, entry, refuse
 from .listing import WINDOW, Listing
@@ -41,6 +42,14 @@ REPEATABLE: Final = {name for name, operation in OPERATIONS.items() if operation
 """Operations that succeed once more, changing nothing, for an account that holds the task."""
 
 
+RESOURCES: Final = {
+    "tasks": "Work that waits for a person: find it, make it, act on it.",
+    **directory.RESOURCES,
+    **tokens.RESOURCES,
+}
+"""What the front page leads to, by the name of its route."""
+
+
 class Root(NativeView):
     """What there is below this address."""
 
@@ -52,10 +61,8 @@ class Root(NativeView):
         """Answer with the resources."""
         return Response(
             {
-                "tasks": {
-                    "url": reverse("native:tasks", request=request),
-                    "description": "Work that waits for a person: find it, make it, act on it.",
-                }
+                name: {"url": reverse(f"native:{name}", request=request), "description": words}
+                for name, words in RESOURCES.items()
             }
         )
 
