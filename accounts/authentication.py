@@ -199,7 +199,7 @@ def issue(
     user: User,
     kind: Token.Kind,
     name: str = "",
-    lifetime: timedelta | None = None,
+    lifetime: timedelta | datetime | None = None,
     *,
     scope: Scope = UNLIMITED,
     actor: str,
@@ -208,8 +208,8 @@ def issue(
 ) -> tuple[Token, str]:
     """Make a token for `user`; returns it with its secret, which is kept nowhere.
 
-    Without a lifetime it never expires, without a scope it may do all that the account may.
-    Raises ValueError when the account is not active.
+    `lifetime` is how long it holds, or until when; without one it never expires. Without a scope
+    it may do all that the account may. Raises ValueError when the account is not active.
     """
     secret = _new_secret(kind)
     with transaction.atomic():
@@ -225,7 +225,7 @@ def issue(
             name=name,
             digest=_digest(secret),
             hint=secret[:8] if kind == Token.Kind.API else secret[:4],
-            expires_at=now + lifetime if lifetime is not None else None,
+            expires_at=now + lifetime if isinstance(lifetime, timedelta) else lifetime,
             operations=None if scope.operations is None else sorted(scope.operations),
             group_ids=None if scope.groups is None else sorted(scope.groups),
         )

@@ -40,12 +40,21 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     """Make tasks, ready to be claimed or, if `waiting`, created and to be activated later.
 
     Everybody is potential owner where none is named, the originator administrator. A task that
-    asks for automatic claim and has exactly one user as potential owner is his from the start.
+    asks for automatic claim and has exactly one user as potential owner is his from the start. A
+    job that is not stored yet is made with them.
     Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
     """
     demand_creator(call)
+    in_new_jobs = [d.task for d in drafts if d.task.job is not None and d.task.job.pk is None]
+    if in_new_jobs and not call.may("tasks.add_job"):
+        raise errors.NotPermitted(operation="create jobs")
     found = _find_people(drafts, Reference.receiver)
     with transaction.atomic(durable=True):
+        for task in in_new_jobs:
+            job = cast(Job, task.job)
+            if job.pk is None:  # several tasks may share it
+                job.save(force_insert=True)
+            task.job = job
         _lock_parents(drafts)
         at = _clock()
         for draft, named in zip(drafts, found, strict=True):
@@ -220,7 +229,10 @@ def _number_in_jobs(tasks: Sequence[Task]) -> None:
                     raise errors.InvalidArgument(field="job", why="it holds all it can")
 
 
-_NOT_IN_AUDIT = {"id", "version", "head", "input", "output", "fault", "imported", "updated_at"}
+_NOT_IN_AUDIT = {
+    *("id", "version", "head", "request_digest"),
+    *("input", "output", "fault", "imported", "updated_at"),
+}
 
 
 def _whole(task: Task, named: NamedPeople) -> dict[str, Any]:

@@ -181,14 +181,12 @@ class Tokens(Listed):
         self._demand_log_in()
         values = self.read_body(NewToken)
         user = self._receiver(values.get("user"))
-        expires_at = values.get("expires_at")
-        now = timezone.now()
         try:
             token, secret = authentication.issue(
                 user,
                 Token.Kind.API,
                 values.get("name", ""),
-                None if expires_at is None else expires_at - now,
+                values.get("expires_at"),
                 scope=self._scope(values),
                 actor=self.user.username,
                 channel=Channel.NATIVE.value,

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tasks.api.native import views
+from tasks.api.native.directory import Listed
 from tasks.api.native.parts import PartViewSet
+from tasks.api.native.tokens import Tokens
 from tests.proof.wire import Sent
 
 from .route import Maker, Route, UnknownRoute, simple
@@ -71,6 +73,12 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
             if operation == "attach":
                 kind["view"] += " form"
                 yield Route(**kind, maker=_attaching(pattern), variant="form")
+        elif view is Tokens and action == "create":
+            yield Route(**shared, maker=_issuing)
+        elif action == "destroy" and view is Tokens:
+            yield Route(**shared, maker=_revoking, takes_body=False)
+        elif issubclass(view, Listed):
+            yield Route(**shared, maker=_directory(pattern), takes_body=False)
         elif action == "create":
             yield Route(**shared, maker=_creating)
         elif action in WRITES:
@@ -138,6 +146,34 @@ def _creating(world: World) -> Iterator[tuple[str, Sent]]:
     body = filled(views.NewTask.example)
     body["people"] = {"potential_owner": {"users": ["alice"], "groups": ["noc"]}}
     yield "carol", Sent("POST", "/api/v1/tasks/", headers=world.bearer("carol"), json=body)
+
+
+def _issuing(world: World) -> Iterator[tuple[str, Sent]]:
+    headers = world.bearer("alice")
+    body = {"name": "sync", "operations": ["claim"], "groups": ["noc"]}
+    yield "alice", Sent("POST", "/api/v1/tokens/", headers=headers, json=body)
+
+
+def _revoking(world: World) -> Iterator[tuple[str, Sent]]:
+    path = f"/api/v1/tokens/{world.token.pk}/"
+    yield "alice", Sent("DELETE", path, headers=world.bearer("alice"))
+
+
+def _directory(pattern: str) -> Maker:
+    def make(world: World) -> Iterator[tuple[str, Sent]]:
+        keys = {
+            "jobs": lambda: world.job.pk,
+            "users": lambda: world.cast.alice.pk,
+            "groups": lambda: world.cast.noc.pk,
+            "roles": lambda: world.role.pk,
+            "tokens": lambda: world.token.pk,
+        }
+        path = "/" + pattern
+        if "<" in pattern:
+            path = path.replace("<str:number>", str(keys[pattern.split("/")[2]]()))
+        yield "dave", Sent("GET", path, headers=world.bearer("dave"))
+
+    return make
 
 
 def _reading(pattern: str) -> Maker:
