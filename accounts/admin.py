@@ -501,7 +501,7 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ("user",)
     search_fields = ("user__username", "name", "hint")
     autocomplete_fields = ("user",)
-    add_fields = ("user", "name", "lifetime", "access", "chosen", "groups")
+    add_fields = ("user", "kind", "name", "lifetime", "access", "chosen", "groups")
     view_fields = ("hint", "user", "kind", "name", "limits", "created_at", "expires_at")
 
     def get_fields(self, request: HttpRequest, obj: Token | None = None) -> Any:
@@ -530,7 +530,7 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
         """Issue the token; its secret goes to the page that answers and nowhere else."""
         token, secret = authentication.issue(
             obj.user,
-            Token.Kind.API,
+            form.cleaned_data["kind"],
             obj.name,
             form.cleaned_data["lifetime"],
             scope=form.scope,

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -192,7 +192,10 @@ _FIND = f"""
     select t.operations, t.group_ids, {", ".join(f"u.{name}" for name in _COLUMNS)}
     from accounts_token t join accounts_user u on u.id = t.user_id
     where t.digest = %s and t.kind = any(%s) and u.is_active
-      and (t.expires_at is null or t.expires_at > clock_timestamp())"""  # noqa: S608
+      and (t.expires_at is null or t.expires_at > clock_timestamp())
+      and (t.issued_by is null or exists (
+          select from accounts_token c where c.id = t.issued_by
+          and (c.expires_at is null or c.expires_at > clock_timestamp())))"""  # noqa: S608
 
 
 def issue(
@@ -202,6 +205,7 @@ def issue(
     lifetime: timedelta | datetime | None = None,
     *,
     scope: Scope = UNLIMITED,
+    issued_by: Token | None = None,
     actor: str,
     channel: str = "",
     request: HttpRequest | None = None,
@@ -209,7 +213,8 @@ def issue(
     """Make a token for `user`; returns it with its secret, which is kept nowhere.
 
     `lifetime` is how long it holds, or until when; without one it never expires. Without a scope
-    it may do all that the account may. Raises ValueError when the account is not active.
+    it may do all that the account may. It ends with the client secret it is `issued_by`. Raises
+    ValueError when the account is not active.
     """
     secret = _new_secret(kind)
     with transaction.atomic():
@@ -224,10 +229,11 @@ def issue(
             kind=kind,
             name=name,
             digest=_digest(secret),
-            hint=secret[:8] if kind == Token.Kind.API else secret[:4],
+            hint=secret[:4] if kind == Token.Kind.ITENTIAL else secret[:8],
             expires_at=now + lifetime if isinstance(lifetime, timedelta) else lifetime,
             operations=None if scope.operations is None else sorted(scope.operations),
             group_ids=None if scope.groups is None else sorted(scope.groups),
+            issued_by=issued_by.pk if issued_by is not None else None,
         )
         audit.record(
             "token_issued",
@@ -258,6 +264,55 @@ def find(secret: str, kinds: Collection[Token.Kind]) -> User | None:
     return user
 
 
+class BeyondScope(Exception):
+    """A client asks for more than its own secret may do."""
+
+
+def exchange(
+    client_id: str,
+    secret: str,
+    operations: Collection[str] | None = None,
+    *,
+    channel: str = "",
+    request: HttpRequest | None = None,
+) -> tuple[Token, str] | None:
+    """A token of short life for a client (OAuth 2, client credentials), or None if it is unknown.
+
+    `client_id` is the object id of the account, `secret` one of its client secrets, `operations`
+    what the token is to be limited to besides what limits the secret. Raises BeyondScope.
+    """
+    if not _storable(secret):
+        return None
+    now = timezone.now()
+    client = (
+        Token.objects.select_related("user")
+        .filter(digest=_digest(secret), kind=Token.Kind.CLIENT, user__is_active=True)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=now))
+        .first()
+    )
+    if client is None or client.user.object_id != client_id:
+        return None
+    scope = client.scope
+    if operations is not None:
+        if not all(scope.covers(name) for name in operations):
+            raise BeyondScope
+        scope = Scope(frozenset(operations), scope.groups)
+    try:
+        return issue(
+            client.user,
+            Token.Kind.API,
+            f"for client {client.hint}",
+            timedelta(seconds=settings.OAUTH_TOKEN_SECONDS),
+            scope=scope,
+            issued_by=client,
+            actor=client.user.username,
+            channel=channel,
+            request=request,
+        )
+    except ValueError:  # deactivated this very moment
+        return None
+
+
 def find_token(secret: str, kind: Token.Kind) -> Token | None:
     """The token with this secret, expired or not; for a session that is to end."""
     if not _storable(secret):
@@ -268,10 +323,14 @@ def find_token(secret: str, kind: Token.Kind) -> Token | None:
 def revoke(
     token: Token, *, actor: str, channel: str = "", request: HttpRequest | None = None
 ) -> None:
-    """End a token: what starts after this is refused. Ending one twice is no error and no event."""
+    """End a token, and those issued for it: what starts after this is refused.
+
+    Ending one twice is no error and no event.
+    """
     with transaction.atomic():
         described = _described(token)
         deleted, _ = Token.objects.filter(pk=token.pk).delete()
+        Token.objects.filter(issued_by=token.pk).delete()
         if deleted:
             audit.record(
                 "token_revoked",
@@ -284,7 +343,7 @@ def revoke(
 
 
 def _new_secret(kind: Token.Kind) -> str:
-    if kind == Token.Kind.API:
+    if kind != Token.Kind.ITENTIAL:
         return API_PREFIX + secrets.token_urlsafe(32)
     # As Itential's own look: base64 of 32 hexadecimal digits.
     return base64.b64encode(secrets.token_hex(16).encode()).decode()

@@ -159,6 +159,10 @@ class TokenForm(Legible):
         choices=list(LIFETIMES.items()), initial="90", required=False, label="Valid for"
     )
 
+    kind = forms.ChoiceField(
+        choices=[(kind.value, kind.label) for kind in (Token.Kind.API, Token.Kind.CLIENT)],
+        required=False,
+    )
     access = forms.ChoiceField(
         choices=[
             ("", "All that the account may do"),
@@ -183,6 +187,10 @@ class TokenForm(Legible):
     class Meta:
         model = Token
         fields = ("user", "name")
+
+    def clean_kind(self) -> Token.Kind:
+        """The kind, an API token where nothing is said."""
+        return Token.Kind(self.cleaned_data["kind"] or Token.Kind.API)
 
     def clean(self) -> dict[str, Any] | None:
         """Refuse operations that would not count, and a choice of none."""

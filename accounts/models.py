@@ -376,6 +376,7 @@ class Token(models.Model):
     class Kind(models.TextChoices):
         API = "api", "API token"
         ITENTIAL = "itential", "Itential session"
+        CLIENT = "client", "OAuth client secret"
 
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     kind = models.CharField(max_length=16, choices=Kind.choices)
@@ -398,8 +399,20 @@ class Token(models.Model):
         help_text="The groups whose tasks alone exist for it; nothing is no limit.",
     )
 
+    # A key only: that its row is gone is what ends this token, whoever comes first.
+    issued_by = models.BigIntegerField(
+        null=True, editable=False, help_text="The client secret that it was issued for."
+    )
+
     class Meta:
         ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["issued_by"],
+                condition=Q(issued_by__isnull=False),
+                name="token_issued_by",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.hint}… of {self.user}"

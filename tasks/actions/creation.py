@@ -45,14 +45,14 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
     """
     demand_creator(call)
-    in_new_jobs = [d.task for d in drafts if d.task.job is not None and d.task.job.pk is None]
+    in_new_jobs = [d.task for d in drafts if d.task.job and d.task.job._state.adding]
     if in_new_jobs and not call.may("tasks.add_job"):
         raise errors.NotPermitted(operation="create jobs")
     found = _find_people(drafts, Reference.receiver)
     with transaction.atomic(durable=True):
         for task in in_new_jobs:
             job = cast(Job, task.job)
-            if job.pk is None:  # several tasks may share it
+            if job._state.adding:  # several tasks may share it
                 job.save(force_insert=True)
             task.job = job
         _lock_parents(drafts)

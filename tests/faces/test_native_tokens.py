@@ -88,11 +88,11 @@ def test_a_token_of_ones_own(cast: Cast) -> None:
 
 
 def test_reading_only_and_for_ever(cast: Cast) -> None:
-    made = Api(cast.bob).post(TOKENS, {"read_only": True}).json()
+    made = Api(cast.bob).post(TOKENS, {"name": "x", "read_only": True}).json()
     assert (made["read_only"], made["operations"], made["expires_at"]) == (True, [], None)
     token = Token.objects.get(pk=made["id"])
     assert (token.operations, token.group_ids) == ([], None)
-    free = Api(cast.bob).post(TOKENS).json()
+    free = Api(cast.bob).post(TOKENS, {"name": "x"}).json()
     assert (free["read_only"], free["operations"], free["groups"]) == (False, None, None)
 
 
@@ -109,22 +109,28 @@ def test_reading_only_and_for_ever(cast: Cast) -> None:
         ({"name": "x" * 101}, "/name", "max_length"),
         ({"read_only": "yes"}, "/read_only", "invalid"),
         ({"secret": "x"}, "/secret", "unknown_field"),
+        ({"name": ""}, "/name", "blank"),
+        ({"kind": "itential"}, "/kind", "invalid_choice"),
     ],
 )
 def test_what_no_token_can_be(cast: Cast, body: Any, pointer: str, code: str) -> None:
     api, before = Api(cast.bob), Token.objects.count()
-    problem = assert_problem(api.post(TOKENS, body), 400, "invalid_body")
+    problem = assert_problem(api.post(TOKENS, {"name": "x", **body}), 400, "invalid_body")
     assert (problem["errors"][0]["pointer"], problem["errors"][0]["code"]) == (pointer, code)
     assert Token.objects.count() == before
 
 
 def test_groups_are_named_by_those_who_may_look_them_up(cast: Cast) -> None:
-    assert_problem(Api(cast.bob).post(TOKENS, {"groups": ["nowhere"]}), 400, "unknown_group")
+    assert_problem(
+        Api(cast.bob).post(TOKENS, {"name": "x", "groups": ["nowhere"]}), 400, "unknown_group"
+    )
     api = Api(cast.svc_integration)
     for name in ("noc", "nowhere"):
-        problem = assert_problem(api.post(TOKENS, {"groups": [name]}), 400, "unknown_group")
+        problem = assert_problem(
+            api.post(TOKENS, {"name": "x", "groups": [name]}), 400, "unknown_group"
+        )
         assert problem["detail"] == f"There is no group {name}."
-    assert api.post(TOKENS, {"groups": ["everybody"]}).status_code == 201
+    assert api.post(TOKENS, {"name": "x", "groups": ["everybody"]}).status_code == 201
 
 
 def test_tokens_of_others_are_for_those_who_manage_tokens(cast: Cast) -> None:
@@ -136,12 +142,12 @@ def test_tokens_of_others_are_for_those_who_manage_tokens(cast: Cast) -> None:
         assert_problem(api.send("DELETE", url), 404, "not_found")
         assert api.get(TOKENS, {"user": "bob"}).json()["results"] == []
         for user in ("bob", "nobody-at-all"):
-            assert_problem(api.post(TOKENS, {"user": user}), 403, "not_permitted")
+            assert_problem(api.post(TOKENS, {"name": "x", "user": user}), 403, "not_permitted")
     dave = Api(cast.dave)
     assert [one["id"] for one in dave.get(TOKENS, {"user": "bob"}).json()["results"]] == [token.pk]
     assert {one["user"] for one in dave.get(TOKENS).json()["results"]} == {"dave"}
-    assert_problem(dave.post(TOKENS, {"user": "nobody-at-all"}), 400, "unknown_user")
-    assert dave.post(TOKENS, {"user": "erin"}).json()["user"] == "erin"
+    assert_problem(dave.post(TOKENS, {"name": "x", "user": "nobody-at-all"}), 400, "unknown_user")
+    assert dave.post(TOKENS, {"name": "x", "user": "erin"}).json()["user"] == "erin"
     assert api_with(secret).get(ME).status_code == 200
     assert dave.send("DELETE", url).status_code == 204
     assert api_with(secret).get(ME).status_code == 401
@@ -158,16 +164,18 @@ def test_nobody_manages_those_who_may_do_more(cast: Cast) -> None:
     frank, dave = Api(cast.frank), Api(cast.dave)
     assert frank.get(f"{TOKENS}{theirs.pk}/").status_code == 200
     assert_problem(frank.send("DELETE", f"{TOKENS}{theirs.pk}/"), 403, "not_permitted")
-    assert_problem(frank.post(TOKENS, {"user": "carol"}), 403, "not_permitted")
-    assert frank.post(TOKENS, {"user": "bob"}).status_code == 201
+    assert_problem(frank.post(TOKENS, {"name": "x", "user": "carol"}), 403, "not_permitted")
+    assert frank.post(TOKENS, {"name": "x", "user": "bob"}).status_code == 201
     assert_problem(dave.send("DELETE", f"{TOKENS}{roots.pk}/"), 403, "not_permitted")
-    assert_problem(dave.post(TOKENS, {"user": "root"}), 403, "not_permitted")
+    assert_problem(dave.post(TOKENS, {"name": "x", "user": "root"}), 403, "not_permitted")
 
 
 def test_an_inactive_account_gets_none(cast: Cast) -> None:
     cast.erin.is_active = False
     cast.erin.save()
-    problem = assert_problem(Api(cast.dave).post(TOKENS, {"user": "erin"}), 400, "invalid_argument")
+    problem = assert_problem(
+        Api(cast.dave).post(TOKENS, {"name": "x", "user": "erin"}), 400, "invalid_argument"
+    )
     assert problem["errors"][0]["pointer"] == "/user"
 
 

@@ -27,6 +27,8 @@ from .pagination import Order
 from .serializers import Strict
 from .serializers.fields import Flag, Moment, Names, Text
 
+CLIENT: Final = Token.Kind.CLIENT.value
+
 MANAGE: Final = "manage tokens"
 """What one is not permitted to do, in words."""
 
@@ -100,14 +102,16 @@ class TokenDocument(Linked):
     expires_at = Moment()
 
     def to_representation(self, instance: Token) -> dict[str, Any]:
-        """The document, with what the token is limited to."""
-        return {**super().to_representation(instance), **_limits(instance.scope)}
+        """The document, with what the token is limited to, and the id that goes with a client's."""
+        client = {"client_id": instance.user.object_id if instance.kind == CLIENT else None}
+        return {**super().to_representation(instance), **client, **_limits(instance.scope)}
 
 
 class NewToken(Strict):
     """A token to be issued: what for, for how long, and what it is limited to."""
 
-    name = Text(required=False, max_length=100, allow_blank=True)
+    kind = serializers.ChoiceField([Token.Kind.API.value, Token.Kind.CLIENT.value], required=False)
+    name = Text(max_length=100)  # type: ignore[assignment]
     user = Text(required=False, allow_null=True, max_length=150)
     expires_at = Moment(required=False, allow_null=True)
     read_only = Flag(required=False)  # type: ignore[assignment]
@@ -115,6 +119,7 @@ class NewToken(Strict):
     groups = Names(allow_null=True)
     example: ClassVar = {
         "name": "What it is for",
+        "kind": "api",
         "expires_at": None,
         "read_only": True,
         "operations": None,
@@ -184,8 +189,8 @@ class Tokens(Listed):
         try:
             token, secret = authentication.issue(
                 user,
-                Token.Kind.API,
-                values.get("name", ""),
+                Token.Kind(values.get("kind", Token.Kind.API)),
+                values["name"],
                 values.get("expires_at"),
                 scope=self._scope(values),
                 actor=self.user.username,

@@ -4,7 +4,7 @@ from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
 
-from . import directory, tokens
+from . import directory, oauth, tokens
 from .parts import PartViewSet
 from .serializers import INPUTS
 from .views import Root, TaskViewSet, nothing_here
@@ -89,4 +89,9 @@ urlpatterns += [
         name="task",
     ),
 ]
-urlpatterns += [*directory.urlpatterns, *tokens.urlpatterns, re_path("", nothing_here)]
+urlpatterns += [
+    *directory.urlpatterns,
+    *tokens.urlpatterns,
+    *oauth.urlpatterns,
+    re_path("", nothing_here),
+]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 from tasks.api.native import views
 from tasks.api.native.directory import Listed
+from tasks.api.native.oauth import TokenEndpoint
 from tasks.api.native.parts import PartViewSet
 from tasks.api.native.tokens import Tokens
 from tests.proof.wire import Sent
@@ -61,7 +63,9 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
         yield Route(pattern, "POST", "native", "nothing", maker, takes_body=False, nothing=True)
         return
     view = callback.cls
-    methods: dict[str, str] = getattr(callback, "actions", None) or {"get": "get"}
+    methods: dict[str, str] | None = getattr(callback, "actions", None)
+    if not methods:
+        methods = {"post": "post"} if view is TokenEndpoint else {"get": "get"}
     for method, action in methods.items():
         operation = callback.initkwargs.get("operation", "")
         shared = {"pattern": pattern, "method": method.upper(), "face": "native"}
@@ -77,6 +81,8 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
             yield Route(**shared, maker=_issuing)
         elif action == "destroy" and view is Tokens:
             yield Route(**shared, maker=_revoking, takes_body=False)
+        elif view is TokenEndpoint:
+            yield Route(**shared, maker=_exchanging, takes_body=False)
         elif issubclass(view, Listed):
             yield Route(**shared, maker=_directory(pattern), takes_body=False)
         elif action == "create":
@@ -152,6 +158,18 @@ def _issuing(world: World) -> Iterator[tuple[str, Sent]]:
     headers = world.bearer("alice")
     body = {"name": "sync", "operations": ["claim"], "groups": ["noc"]}
     yield "alice", Sent("POST", "/api/v1/tokens/", headers=headers, json=body)
+
+
+def _exchanging(world: World) -> Iterator[tuple[str, Sent]]:
+    fields = {
+        "grant_type": "client_credentials",
+        "client_id": world.cast.alice.object_id,
+        "client_secret": world.client_secret,
+        "scope": "read claim",
+    }
+    kind = "application/x-www-form-urlencoded"
+    body = urlencode(fields).encode()
+    yield "nobody", Sent("POST", "/api/oauth/token/", raw=body, content_type=kind)
 
 
 def _revoking(world: World) -> Iterator[tuple[str, Sent]]:
