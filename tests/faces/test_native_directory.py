@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import GroupNesting, User
+from tasks.api.native import directory
 from tasks.models import Job
 from tests.conftest import Cast
 from tests.factories import GroupFactory, JobFactory, UserFactory, make_in, make_task
@@ -80,6 +81,18 @@ def test_a_job_that_is_seen_by_those_who_may_not_read(cast: Cast) -> None:
     assert_problem(api.get(f"{V1}jobs/{job.pk}/"), 403, "not_permitted")
     assert_problem(api.get(f"{V1}jobs/{job.pk + 1}/"), 404, "not_found")
     assert_problem(api.get(f"{V1}jobs/"), 403, "not_permitted")
+
+
+def test_more_jobs_than_are_counted(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make_task(cast.dave, cast.noc, job=JobFactory())
+    bob, dave = Api(cast.bob), Api(cast.dave)
+    assert bob.get(f"{V1}jobs/").json()["count"] == 3
+    monkeypatch.setattr(directory, "MOST_ASKED_ABOUT", 1)
+    answer = bob.get(f"{V1}jobs/", {"limit": 1}).json()
+    assert (answer["count"], answer["count_estimate"]) == (None, 2)
+    assert len(names(bob, "jobs", limit=1)) == 3
+    assert dave.get(f"{V1}jobs/").json()["count"] == 3
 
 
 # --- Accounts, groups, system roles ---------------------------------------------------------------
