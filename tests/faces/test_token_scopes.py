@@ -191,5 +191,9 @@ def test_the_admin_issues_limited_tokens_and_shows_the_limits(cast: Cast) -> Non
     assert event.after is not None
     assert (event.after["operations"], event.after["groups"]) == (["claim", "release"], ["noc"])
     assert "claim, release; tasks of noc" in client.get("/admin/accounts/token/").text
+    shown = client.post(page, {**body, "groups": [], "kind": "client"})
+    assert cast.bob.object_id in shown.text
+    assert cast.bob.object_id not in answer.text
+    assert Token.objects.get(kind="client").operations is None
     client.post(page, {**body, "groups": [], "access": "read"})
     assert Token.objects.get(operations=[]).group_ids is None
