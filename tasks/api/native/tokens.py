@@ -111,7 +111,7 @@ class NewToken(Strict):
     """A token to be issued: what for, for how long, and what it is limited to."""
 
     kind = serializers.ChoiceField([Token.Kind.API.value, Token.Kind.CLIENT.value], required=False)
-    name = Text(max_length=100)  # type: ignore[assignment]
+    name = Text(max_length=100)
     user = Text(required=False, allow_null=True, max_length=150)
     expires_at = Moment(required=False, allow_null=True)
     read_only = Flag(required=False)  # type: ignore[assignment]
