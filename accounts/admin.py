@@ -496,13 +496,13 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
     """Tokens: issued and revoked here, never changed; a secret is shown once."""
 
     form = TokenForm
-    list_display = ("hint", "user", "kind", "name", "created_at", "expires_at")
+    list_display = ("hint", "user", "kind", "name", "limits", "created_at", "expires_at")
     list_filter = ("kind",)
     list_select_related = ("user",)
     search_fields = ("user__username", "name", "hint")
     autocomplete_fields = ("user",)
-    add_fields = ("user", "name", "lifetime")
-    view_fields = ("hint", "user", "kind", "name", "created_at", "expires_at")
+    add_fields = ("user", "kind", "name", "lifetime", "access", "chosen", "groups")
+    view_fields = ("hint", "user", "kind", "name", "limits", "created_at", "expires_at")
 
     def get_fields(self, request: HttpRequest, obj: Token | None = None) -> Any:
         """What to fill in for a new one, what is known of an old one."""
@@ -530,9 +530,10 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
         """Issue the token; its secret goes to the page that answers and nowhere else."""
         token, secret = authentication.issue(
             obj.user,
-            Token.Kind.API,
+            form.cleaned_data["kind"],
             obj.name,
             form.cleaned_data["lifetime"],
+            scope=form.scope,
             actor=actor_of(request).username,
             channel=CHANNEL,
             request=request,
@@ -556,6 +557,17 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
                 "secret": request.issued_secret,  # type: ignore[attr-defined]
             },
         )
+
+    @admin.display(description="limited to")
+    def limits(self, obj: Token) -> str:
+        """The operations and groups that it is limited to."""
+        limits = authentication.limits_of(obj)
+        said = []
+        if "operations" in limits:
+            said.append(", ".join(limits["operations"]) or "reading")
+        if "groups" in limits:
+            said.append("tasks of " + (", ".join(limits["groups"]) or "groups that are gone"))
+        return "; ".join(said) or "-"
 
     def delete_model(self, request: HttpRequest, obj: Token) -> None:
         """Revoke one token."""

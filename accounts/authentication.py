@@ -21,7 +21,7 @@ from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -31,7 +31,8 @@ from rest_framework.request import Request
 
 from . import audit
 from .clients import client_address, client_network
-from .models import Token, User
+from .models import Group, Token, User, scope_of
+from .scopes import UNLIMITED, Scope
 
 MAX_NAME = User._meta.get_field("username").max_length or 0
 
@@ -188,25 +189,32 @@ _COLUMNS = [field.attname for field in User._meta.concrete_fields]
 
 # One statement, by hand: this runs before every call of an integration.
 _FIND = f"""
-    select {", ".join(f"u.{name}" for name in _COLUMNS)}
+    select t.operations, t.group_ids, {", ".join(f"u.{name}" for name in _COLUMNS)}
     from accounts_token t join accounts_user u on u.id = t.user_id
     where t.digest = %s and t.kind = any(%s) and u.is_active
-      and (t.expires_at is null or t.expires_at > clock_timestamp())"""  # noqa: S608
+      and (t.expires_at is null or t.expires_at > clock_timestamp())
+      and (t.issued_by is null or exists (
+          select from accounts_token c where c.id = t.issued_by
+          and (c.expires_at is null or c.expires_at > clock_timestamp())))"""  # noqa: S608
 
 
 def issue(
     user: User,
     kind: Token.Kind,
     name: str = "",
-    lifetime: timedelta | None = None,
+    lifetime: timedelta | datetime | None = None,
     *,
+    scope: Scope = UNLIMITED,
+    issued_by: Token | None = None,
     actor: str,
     channel: str = "",
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Make a token for `user`; returns it with its secret, which is kept nowhere.
 
-    Without a lifetime it never expires. Raises ValueError when the account is not active.
+    `lifetime` is how long it holds, or until when; without one it never expires. Without a scope
+    it may do all that the account may. It ends with the client secret it is `issued_by`. Raises
+    ValueError when the account is not active.
     """
     secret = _new_secret(kind)
     with transaction.atomic():
@@ -221,8 +229,11 @@ def issue(
             kind=kind,
             name=name,
             digest=_digest(secret),
-            hint=secret[:8] if kind == Token.Kind.API else secret[:4],
-            expires_at=now + lifetime if lifetime is not None else None,
+            hint=secret[:4] if kind == Token.Kind.ITENTIAL else secret[:8],
+            expires_at=now + lifetime if isinstance(lifetime, timedelta) else lifetime,
+            operations=None if scope.operations is None else sorted(scope.operations),
+            group_ids=None if scope.groups is None else sorted(scope.groups),
+            issued_by=issued_by.pk if issued_by is not None else None,
         )
         audit.record(
             "token_issued",
@@ -236,13 +247,70 @@ def issue(
 
 
 def find(secret: str, kinds: Collection[Token.Kind]) -> User | None:
-    """The active account that a valid token of one of these kinds stands for, or None."""
+    """The active account that a valid token of one of these kinds stands for, or None.
+
+    Its `scope` is the token's: every face that takes the token is bound by it.
+    """
     if not _storable(secret):
         return None
     with connection.cursor() as cursor:
         cursor.execute(_FIND, [_digest(secret), [str(kind) for kind in kinds]])
         row = cursor.fetchone()
-    return None if row is None else User.from_db(connection.alias, _COLUMNS, row)
+    if row is None:
+        return None
+    operations, group_ids, *columns = row
+    user: User = User.from_db(connection.alias, _COLUMNS, columns)
+    user.scope = scope_of(operations, group_ids)
+    return user
+
+
+class BeyondScope(Exception):
+    """A client asks for more than its own secret may do."""
+
+
+def exchange(
+    client_id: str,
+    secret: str,
+    operations: Collection[str] | None = None,
+    *,
+    channel: str = "",
+    request: HttpRequest | None = None,
+) -> tuple[Token, str] | None:
+    """A token of short life for a client (OAuth 2, client credentials), or None if it is unknown.
+
+    `client_id` is the object id of the account, `secret` one of its client secrets, `operations`
+    what the token is to be limited to besides what limits the secret. Raises BeyondScope.
+    """
+    if not _storable(secret):
+        return None
+    now = timezone.now()
+    client = (
+        Token.objects.select_related("user")
+        .filter(digest=_digest(secret), kind=Token.Kind.CLIENT, user__is_active=True)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=now))
+        .first()
+    )
+    if client is None or client.user.object_id != client_id:
+        return None
+    scope = client.scope
+    if operations is not None:
+        if not all(scope.covers(name) for name in operations):
+            raise BeyondScope
+        scope = Scope(frozenset(operations), scope.groups)
+    try:
+        return issue(
+            client.user,
+            Token.Kind.API,
+            f"for client {client.hint}",
+            timedelta(seconds=settings.OAUTH_TOKEN_SECONDS),
+            scope=scope,
+            issued_by=client,
+            actor=client.user.username,
+            channel=channel,
+            request=request,
+        )
+    except ValueError:  # deactivated this very moment
+        return None
 
 
 def find_token(secret: str, kind: Token.Kind) -> Token | None:
@@ -255,10 +323,14 @@ def find_token(secret: str, kind: Token.Kind) -> Token | None:
 def revoke(
     token: Token, *, actor: str, channel: str = "", request: HttpRequest | None = None
 ) -> None:
-    """End a token: what starts after this is refused. Ending one twice is no error and no event."""
+    """End a token, and those issued for it: what starts after this is refused.
+
+    Ending one twice is no error and no event.
+    """
     with transaction.atomic():
         described = _described(token)
         deleted, _ = Token.objects.filter(pk=token.pk).delete()
+        Token.objects.filter(issued_by=token.pk).delete()
         if deleted:
             audit.record(
                 "token_revoked",
@@ -271,7 +343,7 @@ def revoke(
 
 
 def _new_secret(kind: Token.Kind) -> str:
-    if kind == Token.Kind.API:
+    if kind != Token.Kind.ITENTIAL:
         return API_PREFIX + secrets.token_urlsafe(32)
     # As Itential's own look: base64 of 32 hexadecimal digits.
     return base64.b64encode(secrets.token_hex(16).encode()).decode()
@@ -288,7 +360,19 @@ def _described(token: Token) -> dict[str, Any]:
         "kind": token.kind,
         "name": token.name,
         "expires_at": token.expires_at.isoformat() if token.expires_at else None,
+        **limits_of(token),
     }
+
+
+def limits_of(token: Token) -> dict[str, list[str]]:
+    """What a token is limited to, in names; empty for one without limits."""
+    limits = {}
+    if token.operations is not None:
+        limits["operations"] = token.operations
+    if token.group_ids is not None:
+        groups = Group.objects.filter(pk__in=token.group_ids).order_by("name")
+        limits["groups"] = list(groups.values_list("name", flat=True))
+    return limits
 
 
 # --- Django REST framework ----------------------------------------------------------------------

@@ -22,6 +22,7 @@ from .authentication import LockedOut, verify
 from .delegation import lacking
 from .leaving import OpenWork, keeper
 from .models import Group, Membership, Role, Token, User
+from .scopes import Scope, work
 from .texts import UNSEEN
 from .widgets import Picker
 
@@ -158,9 +159,55 @@ class TokenForm(Legible):
         choices=list(LIFETIMES.items()), initial="90", required=False, label="Valid for"
     )
 
+    kind = forms.ChoiceField(
+        choices=[(kind.value, kind.label) for kind in (Token.Kind.API, Token.Kind.CLIENT)],
+        required=False,
+    )
+    access = forms.ChoiceField(
+        choices=[
+            ("", "All that the account may do"),
+            ("read", "Reading only"),
+            ("some", "Reading, and the operations chosen below"),
+        ],
+        required=False,
+    )
+    chosen = forms.MultipleChoiceField(
+        choices=lambda: [(name, name.replace("_", " ")) for name in work().PERMISSIONS],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        label="Operations",
+    )
+    groups = forms.ModelMultipleChoiceField(
+        Group.objects.order_by("name"),
+        required=False,
+        label="Tasks of these groups only",
+        help_text="Other tasks do not exist for the token. With none chosen there is no limit.",
+    )
+
     class Meta:
         model = Token
         fields = ("user", "name")
+
+    def clean_kind(self) -> Token.Kind:
+        """The kind, an API token where nothing is said."""
+        return Token.Kind(self.cleaned_data["kind"] or Token.Kind.API)
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse operations that would not count, and a choice of none."""
+        cleaned = super().clean() or {}
+        some = cleaned.get("access") == "some"
+        if bool(cleaned.get("chosen")) != some and not self.errors:
+            self.add_error("chosen", "Choose operations here exactly if access says so.")
+        return cleaned
+
+    @property
+    def scope(self) -> Scope:
+        """What the token is limited to."""
+        groups = {group.pk for group in self.cleaned_data["groups"]}
+        return Scope(
+            frozenset(self.cleaned_data["chosen"]) if self.cleaned_data["access"] else None,
+            frozenset(groups) or None,
+        )
 
     def clean_user(self) -> User:
         """An active account that holds no more than the one who makes the token."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.db import connection
@@ -49,6 +49,8 @@ _OF_SUPERUSERS = """
 def grants_of(user: User) -> Grants:
     """What `user` may do at all; nothing when inactive, everything for a superuser.
 
+    A token it is used with may leave less of it (`Scope`).
+
     The answer is kept on the object, as Django keeps its own: a request reads its account once.
     """
     if not user.is_active:
@@ -66,5 +68,6 @@ def grants_of(user: User) -> Grants:
             frozenset(name for _, names in rows for name in names or ()),
             None if None in limits else max((n for n in limits if n is not None), default=0),
         )
+        known = replace(known, permissions=user.scope.narrowed(known.permissions))
         user.__dict__["_grants"] = known
     return known

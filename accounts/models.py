@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 from zoneinfo import available_timezones
 
@@ -13,6 +13,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import Group as DjangoGroup
 from django.contrib.auth.models import GroupManager, Permission, PermissionsMixin
 from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
@@ -21,6 +22,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from .grants import grants_of
+from .scopes import UNLIMITED, Scope
 
 EVERYBODY = "everybody"
 """The built-in group that holds every active account."""
@@ -243,6 +245,9 @@ class User(AbstractBaseUser, PermissionsMixin, LegacyIdentity):
     )
     user_permissions = None  # type: ignore[assignment]
 
+    scope: Scope = UNLIMITED
+    """The limits of the token that a call came with, on the object that stands for its caller."""
+
     objects: ClassVar[UserManager] = UserManager()
 
     USERNAME_FIELD = "username"
@@ -280,11 +285,12 @@ class User(AbstractBaseUser, PermissionsMixin, LegacyIdentity):
         """Whether a backend grants `perm`, everywhere or on `obj`.
 
         An inactive account holds nothing. A superuser holds every permission, but none on an
-        object by itself: there permissions are task roles, `excluded_owner` among them.
+        object by itself: there permissions are task roles, `excluded_owner` among them. What a
+        token is limited to holds for superusers too.
         """
         if not self.is_active:
             return False
-        if self.is_superuser and obj is None:
+        if self.is_superuser and obj is None and not self.scope.limited:
             return True
         for backend in get_backends():
             if hasattr(backend, "has_perm"):
@@ -370,6 +376,7 @@ class Token(models.Model):
     class Kind(models.TextChoices):
         API = "api", "API token"
         ITENTIAL = "itential", "Itential session"
+        CLIENT = "client", "OAuth client secret"
 
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     kind = models.CharField(max_length=16, choices=Kind.choices)
@@ -378,12 +385,50 @@ class Token(models.Model):
     hint = models.CharField(max_length=16, editable=False, help_text="Its first characters.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
+    operations = ArrayField(
+        models.CharField(max_length=32),
+        null=True,
+        blank=True,
+        help_text="The only operations it may call, besides reading; nothing is no limit.",
+    )
+    # Keys, not a relation: with the last of its groups gone a token must not become unlimited.
+    group_ids = ArrayField(
+        models.BigIntegerField(),
+        null=True,
+        blank=True,
+        help_text="The groups whose tasks alone exist for it; nothing is no limit.",
+    )
+
+    # A key only: that its row is gone is what ends this token, whoever comes first.
+    issued_by = models.BigIntegerField(
+        null=True, editable=False, help_text="The client secret that it was issued for."
+    )
 
     class Meta:
         ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["issued_by"],
+                condition=Q(issued_by__isnull=False),
+                name="token_issued_by",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.hint}… of {self.user}"
+
+    @property
+    def scope(self) -> Scope:
+        """What it is limited to."""
+        return scope_of(self.operations, self.group_ids)
+
+
+def scope_of(operations: Sequence[str] | None, group_ids: Sequence[int] | None) -> Scope:
+    """The scope that the two columns of a token stand for."""
+    return Scope(
+        None if operations is None else frozenset(operations),
+        None if group_ids is None else frozenset(group_ids),
+    )
 
 
 class AccountEvent(models.Model):

@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django.contrib.staticfiles",
     "rest_framework",
+    "corsheaders",
     "guardian",
     "axes",
     "csp",
@@ -56,6 +57,7 @@ MIDDLEWARE = [
     "tasks.api.middleware.RequestIdMiddleware",
     "taskmanager.access_log.AccessLog",
     "taskmanager.health.HealthMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "tasks.api.middleware.RequestGuard",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -174,14 +176,40 @@ AXES_VERBOSE = False
 OPEN_WORK_KEEPER = "tasks.leavers"
 """The module that says what becomes of an account's open work when it leaves."""
 
+SCOPED_OPERATIONS = "tasks.lifecycle.scopes"
+"""The module that says which operations a token can be limited to."""
+
 # --- Faces --------------------------------------------------------------------------------------
 NATIVE_BASIC_AUTH = env.bool("NATIVE_BASIC_AUTH", default=False)
 """Whether the native API takes user name and password too, beside tokens and sessions."""
+
+OAUTH_TOKEN_SECONDS = env.int("OAUTH_TOKEN_SECONDS", default=3600)
+"""How long a token holds that a client gets for its secret."""
+
+THROTTLE_READ = env.int("THROTTLE_READ", default=0)
+THROTTLE_WRITE = env.int("THROTTLE_WRITE", default=0)
+"""Calls a minute of one account, in each process; 0 is no limit."""
+
+CORS_ALLOWED_ORIGINS = env.list("CORS_ORIGINS", default=[])
+"""Whose pages may call the native API from a browser, with a token; cookies are not for them."""
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "X-Request-ID"]
 
 REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttles.PerAccount"],
     "DEFAULT_PARSER_CLASSES": ["tasks.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }

@@ -42,9 +42,15 @@ class Call:
         """The primary key of the actor."""
         return self.actor.pk if self.actor else None
 
-    def may(self, permission: str) -> bool:
-        """Gate 1: whether the actor's system roles grant a permission; the system may all."""
-        return self.actor is None or self.actor.has_perm(permission)
+    def may(self, permission: str, operation: str = "") -> bool:
+        """Gate 1: whether the actor's system roles grant a permission; the system may all.
+
+        With the name of an `operation`, also whether the token of the call is good for that.
+        """
+        if self.actor is None:
+            return True
+        covered = not operation or self.actor.scope.covers(operation)
+        return covered and self.actor.has_perm(permission)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from accounts.models import User
 from . import sql
 from .lifecycle import HELD, OPEN, State
 from .models import NO_DUE_DATE, Task
-from .querysets import VISIBLE_THROUGH, permission_ids
+from .querysets import VISIBLE_THROUGH, in_scope, permission_ids, scope_of
 from .roles import TaskRole
 
 
@@ -298,6 +298,7 @@ class Walk:
             "excluded_owner": ids[TaskRole.EXCLUDED_OWNER],
             "visible_through": [ids[role] for role in VISIBLE_THROUGH],
             "states": sorted(self.states),
+            "scope": scope_of(self.user),
         }
 
     def _part(
@@ -336,6 +337,8 @@ class Walk:
             return f"(select t.{name} from tasks_task t where t.id = r.content_object_id)"
 
         found = []
+        if self.user.scope.groups is not None:
+            found.append(in_scope("t.id" if of_task else "r.content_object_id"))
         if self.states and not self.view.states <= self.states:
             found.append(f"{column('state')} = any(%(states)s::text[])")
         if self.unowned:

@@ -138,6 +138,12 @@ class Task(models.Model):
 
     source = models.CharField(max_length=255, null=True, blank=True)
     external_id = models.CharField(max_length=255, null=True, blank=True)
+    request_digest = models.BinaryField(
+        max_length=32,
+        null=True,
+        editable=False,
+        help_text="Of the body that made it, to tell the same request from another one.",
+    )
     job = models.ForeignKey(
         Job, models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
     )

@@ -49,6 +49,24 @@ def roles_everywhere(user: User) -> frozenset[TaskRole]:
     return frozenset(held)
 
 
+def sees_all(user: User) -> bool:
+    """Whether every task is visible to an account, with the token that it is used with."""
+    return user.scope.groups is None and bool(roles_everywhere(user))
+
+
+def scope_of(user: User | None) -> list[int] | None:
+    """The keys of the groups that the token of a call is limited to; None is no limit."""
+    return None if user is None or user.scope.groups is None else [*user.scope.groups]
+
+
+def in_scope(task: str) -> str:
+    """SQL: whether the task of this id exists for a token limited to the groups in `scope`."""
+    return f"""(%(scope)s::bigint[] is null or exists(
+        select from tasks_taskgrouprole s
+        where s.content_object_id = {task} and s.permission_id = %(potential_owner)s::bigint
+            and s.group_id = any(%(scope)s::bigint[])))"""
+
+
 def _ids(roles: tuple[TaskRole, ...]) -> list[int]:
     return [permission_ids()[role] for role in roles]
 
@@ -95,15 +113,27 @@ class TaskQuerySet(QuerySet["Task"]):
         """The tasks on which an account has any task role but excluded owner."""
         if not user.is_active:
             return self.none()
+        seen = self.in_scope_of(user)
         if roles_everywhere(user):
-            return self.all()
-        return self.filter(
+            return seen
+        return seen.filter(
             self._holding(user, *VISIBLE_THROUGH)
             | Q(self._group_rows(user, TaskRole.POTENTIAL_OWNER, lead=True))
             | Q(owner=user)
             | Q(originator=user)
             | Q(starter=user)
         )
+
+    def in_scope_of(self, user: User) -> TaskQuerySet:
+        """The tasks that exist for the token of a call: those of its groups, where it names any."""
+        if user.scope.groups is None:
+            return self.all()
+        rows = self._rows("group").filter(
+            content_object=OuterRef("pk"),
+            group__in=user.scope.groups,
+            permission_id=permission_ids()[TaskRole.POTENTIAL_OWNER],
+        )
+        return self.filter(Exists(rows))
 
     def available_to(self, user: User) -> TaskQuerySet:
         """The worklist: ready manual tasks, not on hold, that a potential owner may claim.
@@ -112,7 +142,7 @@ class TaskQuerySet(QuerySet["Task"]):
         """
         if not user.is_active:
             return self.none()
-        return self.filter(
+        return self.in_scope_of(user).filter(
             self._holding(user, TaskRole.POTENTIAL_OWNER, ready=True),
             ~self._holding(user, TaskRole.EXCLUDED_OWNER),
         )

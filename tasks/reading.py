@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from accounts.models import Group, User
 
 from .errors import NotAuthorized, NotPermitted, TaskNotFound
 from .lists import Holders, Row
 from .masking import masked_data
-from .models import Attachment, Comment, Task
-from .querysets import TaskQuerySet
+from .models import Attachment, Comment, Job, Task
+from .querysets import TaskQuerySet, sees_all
 from .roles import WORKING, TaskRole
 from .work_items import load_holders, people_of, roles_of
 
@@ -104,6 +104,20 @@ def visible(user: User) -> TaskQuerySet:
         raise NotPermitted(operation="view tasks")
     found: TaskQuerySet = Task.objects.visible_to(user)
     return found
+
+
+def jobs(user: User) -> QuerySet[Job]:
+    """The jobs that an account may list. Raises NotPermitted without the permission to view."""
+    if not user.has_perm(VIEW):
+        raise NotPermitted(operation="view tasks")
+    return visible_jobs(user)
+
+
+def visible_jobs(user: User) -> QuerySet[Job]:
+    """The jobs of which an account sees a task; all of them for one that sees all tasks."""
+    if sees_all(user):
+        return Job.objects.all()
+    return Job.objects.filter(Exists(Task.objects.visible_to(user).filter(job=OuterRef("pk"))))
 
 
 def read(task: Task, user: User) -> Reading:

@@ -15,7 +15,7 @@ from accounts.models import Group, User
 from . import sql
 from .lifecycle import OPEN, Kind, State
 from .models import NO_DUE_DATE, Task, TaskGroupRole, TaskUserRole
-from .querysets import is_open, is_ready, permission_ids, roles_everywhere
+from .querysets import in_scope, is_open, is_ready, permission_ids, roles_everywhere, scope_of
 from .roles import COLUMNS, TaskRole
 
 
@@ -24,9 +24,10 @@ class LockedTask(NamedTuple):
 
     `version_seen` is the version that the statement's snapshot saw; where it is older than
     `version`, the roles are older too. `at` is the time, once all were locked, in microseconds
-    since 1970. `permissions` are the ids of what the actor holds, as text. `extra` holds the
-    further columns and probes asked for. Tasks with the same number in `alike` differ in nothing
-    but id, version, head and parent: what the rules say of one, they say of all.
+    since 1970. `permissions` are the ids of what the actor holds, as text. `in_scope`: the task is
+    not hidden from the token that the actor came with. `extra` holds the further columns and probes
+    asked for. Tasks with the same number in `alike` differ in nothing but id, version, head and
+    parent: what the rules say of one, they say of all.
     """
 
     id: UUID
@@ -36,6 +37,7 @@ class LockedTask(NamedTuple):
     parent_id: UUID | None
     at: int
     permissions: str
+    in_scope: bool
     owner_name: str | None
     state: str
     on_hold: bool
@@ -133,6 +135,7 @@ def lock(
         "actor": user.pk if user else None,
         "potential_owner": permission_ids()[TaskRole.POTENTIAL_OWNER],
         "administrator": permission_ids()[TaskRole.ADMINISTRATOR],
+        "scope": scope_of(user),
     }
     probes = {name: f"l.{name}" for name in columns}
     if isinstance(receiver, User):
@@ -160,7 +163,7 @@ def lock(
             select (extract(epoch from clock_timestamp()) * 1000000)::bigint as at
             from (select count(*) from locked) as all_locked)
         select l.id, l.version, seen.version, l.head, l.parent_id, clock.at, {_held_by("actor")},
-            holder.username, {", ".join(f"l.{name}" for name in _RULED)}
+            {in_scope("l.id")}, holder.username, {", ".join(f"l.{name}" for name in _RULED)}
             {"".join(f", {probe}" for probe in probes.values())}
         from locked l
         cross join clock
@@ -199,6 +202,7 @@ def lock_next(user: User | None, groups: Sequence[int] | None = None) -> list[UU
         "potential_owner": permission_ids()[TaskRole.POTENTIAL_OWNER],
         "excluded_owner": permission_ids()[TaskRole.EXCLUDED_OWNER],
         "state": State.READY.value,
+        "scope": scope_of(user),
     }
     for window in _WINDOWS:
         for (pk,) in sql.run(_next(window), params):
@@ -224,6 +228,7 @@ def _next(window: str) -> str:
                     where x.content_object_id = r.content_object_id
                         and x.permission_id = %(excluded_owner)s::bigint
                         and m.user_id = %(actor)s::bigint and not m.lead)
+                and {in_scope("r.content_object_id")}
             order by r.priority, r.due, r.content_object_id limit {window}"""
 
     return f"""
@@ -249,7 +254,7 @@ def roles_of(user: User, task: Task) -> frozenset[TaskRole]:
     if not user.is_active:
         return frozenset()
     found = lock([task.pk], user, locking=False).get(task.pk)
-    if found is None:
+    if found is None or not found.in_scope:
         return frozenset()
     return found.roles(user.pk, found.permissions) | roles_everywhere(user)
 

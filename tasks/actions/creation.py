@@ -34,7 +34,7 @@ class Draft:
 
 def demand_creator(call: Call) -> None:
     """Raise NotPermitted unless the actor may create tasks."""
-    if not call.may("tasks.add_task"):
+    if not call.may("tasks.add_task", "create"):
         raise errors.NotPermitted(operation="create tasks")
 
 
@@ -42,13 +42,22 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     """Make tasks, ready to be claimed or, if `waiting`, created and to be activated later.
 
     Everybody is potential owner where none is named, the originator administrator. A task that
-    asks for automatic claim and has exactly one user as potential owner is his from the start.
+    asks for automatic claim and has exactly one user as potential owner is his from the start. A
+    job that is not stored yet is made with them.
     Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
     """
     demand_creator(call)
+    in_new_jobs = [d.task for d in drafts if d.task.job and d.task.job._state.adding]
+    if in_new_jobs and not call.may("tasks.add_job"):
+        raise errors.NotPermitted(operation="create jobs")
     found = _find_people(drafts, Reference.receiver)
     everybody = cache(_everybody)
     with transaction.atomic(durable=True):
+        for task in in_new_jobs:
+            job = cast(Job, task.job)
+            if job._state.adding:  # several tasks may share it
+                job.save(force_insert=True)
+            task.job = job
         _lock_parents(drafts)
         at = _clock()
         for draft, named in zip(drafts, found, strict=True):
@@ -58,6 +67,7 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
             task.created_at = task.updated_at = at
             task.state = State.CREATED
             _default_people(task, named, everybody)
+            _demand_scope(call, named)
             if not waiting:
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
@@ -143,6 +153,14 @@ def _default_people(task: Task, named: NamedPeople, everybody: Callable[[], Grou
         named[TaskRole.POTENTIAL_OWNER] = ([], [everybody()])
     if not any(named.get(TaskRole.ADMINISTRATOR, ())) and task.originator:
         named[TaskRole.ADMINISTRATOR] = ([task.originator], [])
+
+
+def _demand_scope(call: Call, named: NamedPeople) -> None:
+    """Raise NotPermitted for a task that the token of the call would not even see."""
+    groups = call.actor.scope.groups if call.actor else None
+    _, potential_owners = named[TaskRole.POTENTIAL_OWNER]
+    if groups is not None and groups.isdisjoint(group.pk for group in potential_owners):
+        raise errors.NotPermitted(operation="create tasks for other groups with this token")
 
 
 def _claim_automatically(task: Task, named: NamedPeople, at: datetime) -> None:
@@ -231,7 +249,10 @@ def _number_in_jobs(tasks: Sequence[Task]) -> None:
                     raise errors.InvalidArgument(field="job", why="it holds all it can")
 
 
-_NOT_IN_AUDIT = {"id", "version", "head", "input", "output", "fault", "imported", "updated_at"}
+_NOT_IN_AUDIT = {
+    *("id", "version", "head", "request_digest"),
+    *("input", "output", "fault", "imported", "updated_at"),
+}
 
 
 def _whole(task: Task, named: NamedPeople) -> dict[str, Any]:

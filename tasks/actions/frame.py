@@ -124,7 +124,7 @@ class Run:
         """What the actor is to a task; the system is its administrator."""
         if self.call.actor is None:
             return frozenset({TaskRole.ADMINISTRATOR})
-        if not self.call.actor.is_active:
+        if not (self.call.actor.is_active and task.in_scope):
             return frozenset()
         if task.alike not in self._held:
             held = task.roles(self.call.user_id, task.permissions)
@@ -422,7 +422,8 @@ def performing(
     """
     run = Run(operation, ids, call)
     problem: errors.CallError | None = None
-    if call.may(operation.permission):  # names are looked up only for those who may use them
+    may = call.may(operation.permission, operation.name)
+    if may:  # names are looked up only for those who may use them
         try:
             run.giver = from_.find() if isinstance(from_, Reference) else from_
             run.receiver = to.receiver() if to else None
@@ -440,7 +441,7 @@ def performing(
             columns=columns,
             role=role,
             # Whoever may do nothing keeps nobody waiting.
-            locking=not call.dry_run and call.may(operation.permission),
+            locking=not call.dry_run and may,
         )
         run._sort_out(problem)
         run.refuse(valid)

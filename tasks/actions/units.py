@@ -43,7 +43,7 @@ def action(act: Callable[..., Outcome]) -> Action:
     def in_units(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
         asked = list(dict.fromkeys(ids))
         limit = None
-        if call.bulk and call.actor and call.may(permission_for(act.__name__)):
+        if call.bulk and call.actor and call.may(permission_for(act.__name__), act.__name__):
             limit = call.actor.bulk_limit
         if limit is not None and call.processed + len(asked) > limit:
             raise errors.TooManyTasks(count=len(asked), limit=limit)

@@ -31,7 +31,7 @@ def claim(ids: Sequence[UUID], *, call: Call) -> Outcome:
 
 def demand_claimer(call: Call) -> None:
     """Raise NotPermitted unless the actor may claim tasks."""
-    if not call.may(OPERATIONS["claim"].permission):
+    if not call.may(OPERATIONS["claim"].permission, "claim"):
         raise errors.NotPermitted(operation="claim tasks")
 
 

@@ -34,6 +34,8 @@ ATTACHMENT_BODY: Final = 36 * 1024 * 1024
 
 BODY_LIMITS: Final[Sequence[tuple[str, int]]] = (
     (r"/api/v1/tasks/[^/]+/attach/\Z", ATTACHMENT_BODY),
+    (r"/api/oauth/", SMALL_BODY),
+    (r"/api/v1/tokens/", SMALL_BODY),
     (r"/api/", LARGE_BODY),
     (r"/rest/bpm/htm/", LARGE_BODY),
     (r"/operations-manager/", LARGE_BODY),

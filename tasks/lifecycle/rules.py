@@ -49,7 +49,7 @@ class Asker(Protocol):
 
     @property
     def user_id(self) -> int | None: ...
-    def may(self, permission: str) -> bool: ...
+    def may(self, permission: str, operation: str = "") -> bool: ...
 
 
 NOBODY: frozenset[TaskRole] = frozenset()
@@ -149,7 +149,9 @@ class Operation:
         refused = errors.NotAuthorized(operation=self.phrase)
         if self.system_only and asker.user_id is not None:
             return refused
-        if not asker.may(self.permission) or (self.is_work and TaskRole.EXCLUDED_OWNER in held):
+        if not asker.may(self.permission, self.name) or (
+            self.is_work and TaskRole.EXCLUDED_OWNER in held
+        ):
             return refused
         if self._repeats(task, asker):
             return None

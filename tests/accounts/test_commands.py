@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from accounts.authentication import find
+from accounts.authentication import exchange, find
 from accounts.models import AccountEvent, Token, User
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +79,9 @@ def test_tokens() -> None:
     run("token", "revoke", "svc", "--all")
     assert not Token.objects.exists()
     assert AccountEvent.objects.filter(event="token_revoked", channel="command").count() == 2
+    secret = run("token", "create", "svc", "--client").strip()
+    assert find(secret, (Token.Kind.API,)) is None
+    assert exchange(user.object_id, secret) is not None
 
 
 @pytest.mark.parametrize(

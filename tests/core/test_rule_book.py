@@ -34,7 +34,7 @@ class Somebody:
     permissions: frozenset[str]
     user_id: int | None = 7
 
-    def may(self, permission: str) -> bool:
+    def may(self, permission: str, operation: str = "") -> bool:
         return permission in self.permissions
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Group, GroupNesting, Membership, Role, User
+from accounts.scopes import Scope
 from tasks import lists, reading, work_items
 from tasks.errors import NotAuthorized, TaskNotFound
 from tasks.lifecycle import ENDED, HELD, Kind, State
@@ -64,6 +65,8 @@ class World:
     nestings: frozenset[tuple[str, str]]
     grants: frozenset[Grant]
     sheets: dict[str, Sheet] = field(default_factory=dict)
+    scopes: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The groups that a person's token is limited to, for those who come with one."""
 
     # The rules, in plain Python and without the database.
 
@@ -95,9 +98,16 @@ class World:
                 return reached
             reached |= below
 
+    def in_scope(self, person: str, task: str) -> bool:
+        """Whether a task exists for the token that a person comes with."""
+        return person not in self.scopes or any(
+            Grant(task, TaskRole.POTENTIAL_OWNER, group) in self.grants
+            for group in self.scopes[person]
+        )
+
     def roles(self, person: str, task: str) -> set[TaskRole]:
         """Everything a person is to a task."""
-        if person not in self.active:
+        if person not in self.active or not self.in_scope(person, task):
             return set()
         sheet = self.sheets[task]
         held = {
@@ -183,6 +193,11 @@ def worlds(draw: st.DrawFn) -> World:
         nestings=frozenset(draw(st.sets(st.sampled_from(below_above), max_size=3))),
         grants=frozenset(draw(st.sets(grants, min_size=2, max_size=10))),
         sheets={name: draw(sheets()) for name in TASKS},
+        scopes=draw(
+            st.dictionaries(
+                st.sampled_from(PEOPLE), st.frozensets(st.sampled_from(GROUPS)), max_size=1
+            )
+        ),
     )
 
 
@@ -230,7 +245,10 @@ def build(world: World) -> tuple[dict[str, User], dict[str, Task]]:
         else:
             some_groups.append(groups[grant.holder])
     work_items.insert([(task, rows[name]) for name, task in tasks.items()])
-    return {one.username: one for one in User.objects.all()}, tasks
+    people = {one.username: one for one in User.objects.all()}
+    for person, names_of_groups in world.scopes.items():
+        people[person].scope = Scope(groups=frozenset(groups[one].pk for one in names_of_groups))
+    return people, tasks
 
 
 def answer(user: User, task: Task) -> str:
@@ -267,7 +285,7 @@ def test_every_way_to_ask_says_the_same() -> None:
     holds()
     # Not by accident: both answers to each question have come up.
     assert seen["walked"]
-    for question in ("visible", "available", "excluded"):
+    for question in ("visible", "available", "excluded", "in scope"):
         assert seen[f"{question} True"]
         assert seen[f"{question} False"]
     assert {"found", "task_not_found", "not_authorized"} <= seen.keys()
@@ -292,6 +310,7 @@ def agree(world: World, person: str, name: str, seen: Counter[str]) -> None:
             assert said == (found if task in visible else "task_not_found")
             seen[said] += 1
             seen[f"visible {task in visible}"] += 1
+            seen[f"in scope {world.in_scope(who, task)}"] += 1
             seen[f"available {task in available}"] += 1
             seen[f"excluded {TaskRole.EXCLUDED_OWNER in expected[task]}"] += 1
         held = {t for t in TASKS if world.sheets[t].owner == who and world.sheets[t].state in HELD}

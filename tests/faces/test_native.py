@@ -809,6 +809,7 @@ def test_external_and_short_ids_are_taken_once(cast: Cast) -> None:
     job: Job = JobFactory()
     body = {"name": "x", "source": "ticket", "external_id": "T-1"}
     assert Api(cast.carol).post(TASKS, body).status_code == 201
+    body["name"] = "y"
     assert_problem(Api(cast.carol).post(TASKS, body), 409, "external_id_taken")
     body = {"name": "x", "job": job.pk, "short_id": "a"}
     assert Api(cast.carol).post(TASKS, body).status_code == 201

@@ -57,7 +57,7 @@ class Person:
     groups: frozenset[str] = frozenset()
     leads: frozenset[str] = frozenset()
 
-    def may(self, permission: str) -> bool:
+    def may(self, permission: str, operation: str = "") -> bool:
         """Gate 1: `permission` as the book writes it, like tasks.claim_task."""
         name = permission.removeprefix("tasks.").removesuffix("_task")
         return any(name in _PERMISSIONS[role].split() for role in self.system_roles)

@@ -28,7 +28,7 @@ from tasks.api.native import listing, pagination
 from tasks.api.native import views as native_views
 from tasks.api.native.serializers import INPUTS
 from tasks.lifecycle import ACTIVE, ENDED, HELD, Operation, State
-from tasks.models import Task
+from tasks.models import Job, Task
 from tasks.querysets import TaskQuerySet
 from tasks.roles import TaskRole
 from tests.conftest import Cast
@@ -43,6 +43,8 @@ from .world import first_of
 LONG_AGO = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECRET = "Moonlight"
 """A word that stands in the name of every hidden task."""
+HIDDEN_JOB = 987_654
+"""The key of a job all of whose tasks are hidden, wherever it is."""
 
 # --- The two worlds -------------------------------------------------------------------------------
 
@@ -61,6 +63,7 @@ class Scene:
         """Make the hidden tasks: in all states, old and new, urgent and late, below and above."""
         mine, other = self.visible[0], self.visible[1]
         ids = iter(self.hidden)
+        secret_job = Job.objects.create(pk=HIDDEN_JOB, name=SECRET)
         drafts = []
         for number, state in enumerate(State):
             for on_hold in (False, True) if state in ACTIVE else (False,):
@@ -73,7 +76,7 @@ class Scene:
                         due_at=LONG_AGO,
                         created_at=timezone.now() if number % 2 else LONG_AGO,
                         parent=mine if state in ENDED else None,
-                        job=other.job,
+                        job=other.job if number else secret_job,
                         source="erp",
                         external_id=f"{SECRET}-{number}-{on_hold}",
                         input={"text": SECRET},
@@ -179,6 +182,15 @@ def native_requests(scene: Scene, user: User) -> Iterator[tuple[str, Request]]:
         yield f"native task {pk}", get(task_path(pk))
     body = {"name": "x", "parent": str(hidden[0])}
     yield "native create below", lambda: [api.post(TASKS, body)]
+    for job in (HIDDEN_JOB, f"{HIDDEN_JOB:024x}"):
+        within = {"name": "x", "job": job}
+        yield f"native create in job {job}", lambda b=within: [api.post(TASKS, b)]
+    yield "native job", get(f"/api/v1/jobs/{HIDDEN_JOB}/")
+    for params in ({}, {"limit": 1}, {"q": SECRET[:4]}):
+        yield f"native jobs {params}", get("/api/v1/jobs/", params)
+    yield "native me", get("/api/v1/me/")
+    for pk in (hidden[0], seen[0].pk):
+        yield f"native roles {pk}", get(task_path(pk, "roles"))
     for operation in INPUTS:
         entry = first_of(operation)
         good = {**as_native(entry.given()), "reason": "x"}

@@ -23,6 +23,7 @@ class Command(BaseCommand):
         create = commands.add_parser("create", help="issue one and print its secret once")
         create.add_argument("user")
         create.add_argument("--name", default="", help="what it is for")
+        create.add_argument("--client", action="store_true", help="an OAuth client secret")
         create.add_argument("--days", type=int, help="how long it holds; without, until revoked")
         listing = commands.add_parser("list", help="those of an account, newest first")
         listing.add_argument("user")
@@ -39,7 +40,8 @@ class Command(BaseCommand):
             raise CommandError(f"There is no account {options['user']}.")
         match options["command"]:
             case "create":
-                self._create(user, options["name"], options["days"])
+                kind = Token.Kind.CLIENT if options["client"] else Token.Kind.API
+                self._create(user, kind, options["name"], options["days"])
             case "list":
                 for token in user.tokens.all():
                     until = f"{token.expires_at:%Y-%m-%d %H:%M}" if token.expires_at else "revoked"
@@ -49,14 +51,14 @@ class Command(BaseCommand):
             case "revoke":
                 self._revoke(user, options["id"])
 
-    def _create(self, user: User, name: str, days: int | None) -> None:
+    def _create(self, user: User, kind: Token.Kind, name: str, days: int | None) -> None:
         if days is not None and not 0 < days <= 36_500:
             raise CommandError("--days is a number from 1 to 36500.")
         if len(name) > 100:
             raise CommandError("--name has 100 characters at most.")
         lifetime = timedelta(days=days) if days is not None else None
         try:
-            _, secret = issue(user, Token.Kind.API, name, lifetime, actor="", channel="command")
+            _, secret = issue(user, kind, name, lifetime, actor="", channel="command")
         except ValueError as error:
             raise CommandError(f"{error}.") from error
         self.stdout.write(secret)

@@ -14,16 +14,17 @@ from rest_framework.exceptions import (
     MethodNotAllowed,
     NotAcceptable,
     NotAuthenticated,
+    Throttled,
 )
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts.authentication import BasicAuthentication, LockedOut, TokenAuthentication
+from accounts.authentication import BasicAuthentication, TokenAuthentication
 from accounts.models import User
 from tasks import actions
 from tasks.actions import Call
-from tasks.api import RETRY_SECONDS, database_in_trouble
+from tasks.api import RETRY_SECONDS, database_in_trouble, retry_after
 from tasks.api.middleware import LARGE_BODY, request_id_of
 from tasks.api.parsers import BadBody, JSONByDefault, StrictJSONParser
 from tasks.errors import CallError, Refusal, TaskError
@@ -89,6 +90,7 @@ class HTMView(APIView):
             raise NotAcceptable("Answers are written in application/json only.")
         self.perform_authentication(request)
         self.check_permissions(request)
+        self.check_throttles(request)
 
     @property
     def user(self) -> User:
@@ -127,8 +129,8 @@ class HTMView(APIView):
             response["WWW-Authenticate"] = self.get_authenticate_header(self.request)
         elif isinstance(exc, MethodNotAllowed):
             response["Allow"] = ", ".join(self.allowed_methods)
-        elif isinstance(exc, LockedOut):
-            response["Retry-After"] = str(exc.seconds)
+        elif isinstance(exc, Throttled):
+            response["Retry-After"] = str(retry_after(exc))
         elif response.status_code == 503:
             response["Retry-After"] = str(RETRY_SECONDS)
         if isinstance(exc, TaskError) and exc.version is not None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from rest_framework.exceptions import APIException, NotAuthenticated
+from rest_framework.exceptions import APIException, NotAuthenticated, Throttled
 
-from accounts.authentication import LockedOut
 from tasks import errors
-from tasks.api import RETRY_SECONDS, database_in_trouble
+from tasks.api import RETRY_SECONDS, database_in_trouble, retry_after
 from tasks.api.wording import legible
 from tasks.errors import Refusal, TaskError
 
@@ -85,8 +84,8 @@ def answer_to(exc: Exception, request: HttpRequest) -> HttpResponse:
         return envelope("Log in first.", status=401)
     if isinstance(exc, APIException):
         response = envelope(str(exc.detail), status=exc.status_code)
-        if isinstance(exc, LockedOut):
-            response["Retry-After"] = str(exc.seconds)
+        if isinstance(exc, Throttled):
+            response["Retry-After"] = str(retry_after(exc))
         return response
     if database_in_trouble(exc):
         logger.warning("The database did not answer.", exc_info=exc)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
@@ -15,7 +16,7 @@ from accounts.models import User
 from tasks import lists, reading
 from tasks.lifecycle import State
 from tasks.lists import NEWEST, ORDERS, Place, Walk
-from tasks.querysets import TaskQuerySet, roles_everywhere
+from tasks.querysets import TaskQuerySet, roles_everywhere, sees_all
 
 from .base import parameter_error, refuse_parameters
 from .pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Order, Page, page, page_of
@@ -179,12 +180,17 @@ def listed(
     if found.whole and window.cursor is None:
         return rows, {"count": len(rows.rows)}
     # In an order, so that it walks an index up to the bound instead of reading the table.
-    exact = tasks.order_by("-created_at", "-pk")[: EXACT + 1].count()
-    if exact > EXACT and roles_everywhere(user):
-        # The planner knows of all tasks, so only those who see them all may know what it says.
-        plan: Any = json.loads(tasks.order_by().explain(format="json"))
-        return rows, counted(max(plan[0]["Plan"]["Plan Rows"], exact))
-    return rows, counted(exact)
+    return rows, count(tasks.order_by("-created_at", "-pk"), user)
+
+
+def count(rows: QuerySet[Any], user: User) -> dict[str, int | None]:
+    """How many rows there are, as `counted` says it."""
+    exact = rows[: EXACT + 1].count()
+    if exact > EXACT and sees_all(user):
+        # The planner knows of all rows, so only those who see all tasks may know what it says.
+        plan: Any = json.loads(rows.order_by().explain(format="json"))
+        return counted(max(plan[0]["Plan"]["Plan Rows"], exact))
+    return counted(exact)
 
 
 def counted(found: int) -> dict[str, int | None]:

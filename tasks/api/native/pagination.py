@@ -46,19 +46,22 @@ class Order(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InTime:
-    """The order of comments and attachments, whose keys are numbers: the oldest first."""
+    """The order of rows whose keys are numbers, by a column with a time."""
 
-    name: str = "at"
+    name: str
     descending: bool = False
 
     def place(self, item: Any) -> tuple[Any, ...]:
-        """The time of a note and its key, in the form that the key of a task has."""
-        return (item.at, UUID(int=item.pk))
+        """The time of a row and its key, in the form that the key of a task has."""
+        return (getattr(item, self.name), UUID(int=item.pk))
 
 
-NOTES: Final = InTime()
+NOTES: Final = InTime("at")
+"""Comments, attachments, and what has no time of its own: the oldest first."""
+NEWEST: Final = InTime("created_at", descending=True)
+LATEST_JOINED: Final = InTime("date_joined", descending=True)
 
-_ORDERS: Final[tuple[Order, ...]] = (NOTES, *ORDERS.values())
+_ORDERS: Final[tuple[Order, ...]] = (NOTES, *ORDERS.values(), NEWEST, LATEST_JOINED)
 """A cursor names its order by the place here, so new ones go to the end."""
 
 
@@ -139,7 +142,7 @@ def page(rows: QuerySet[Row], cursor: Cursor | None, limit: int, order: Order) -
     descending = order.descending != (cursor is not None and cursor.backwards)
     if cursor is not None:
         time, key = cursor.values
-        number = min(key.int, _MOST_NUMBER) if order is NOTES else key
+        number = min(key.int, _MOST_NUMBER) if isinstance(order, InTime) else key
         beyond = "lt" if descending else "gt"
         # Two conditions: the first lets the index skip, the second is exact.
         rows = rows.filter(

@@ -29,6 +29,7 @@ PARTS: Final = {
     "comments": "Comments",
     "attachments": "Attachments",
     "subtasks": "Subtasks",
+    "roles": "Task roles",
     "permitted-operations": "Permitted operations",
 }
 """What a page of a task leads to, by the end of its address."""

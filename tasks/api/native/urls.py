@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
 
+from . import directory, oauth, tokens
 from .parts import PartViewSet
 from .serializers import INPUTS
 from .views import Root, TaskViewSet, nothing_here
@@ -98,5 +99,10 @@ urlpatterns += [
         ),
         name="task",
     ),
+]
+urlpatterns += [
+    *directory.urlpatterns,
+    *tokens.urlpatterns,
+    *oauth.urlpatterns,
     re_path("", nothing_here),
 ]

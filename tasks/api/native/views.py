@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from rest_framework.reverse import reverse
 
 from tasks import actions, reading
 from tasks.actions import ACTIONS, Answer, Draft
-from tasks.errors import AlreadyOwner, CallError, StaleTask
+from tasks.errors import AlreadyOwner, CallError, ExternalIdTaken, StaleTask
 from tasks.lifecycle import OPERATIONS
-from tasks.models import Task
+from tasks.models import Task, canonical
 from tasks.people import group
 from tasks.querysets import TaskQuerySet
 
+from . import directory, tokens
 from .base import NativeView, TaskView
 from .errors import BadSyntax, entry, refuse
 from .listing import FILTERS, WINDOW, Listing
@@ -42,6 +44,14 @@ REPEATABLE: Final = {name for name, operation in OPERATIONS.items() if operation
 """Operations that succeed once more, changing nothing, for an account that holds the task."""
 
 
+RESOURCES: Final = {
+    "tasks": "Work that waits for a person: find it, make it, act on it.",
+    **directory.RESOURCES,
+    **tokens.RESOURCES,
+}
+"""What the front page leads to, by the name of its route."""
+
+
 class Root(NativeView):
     """What there is below this address."""
 
@@ -53,10 +63,8 @@ class Root(NativeView):
         """Answer with the resources."""
         return Response(
             {
-                "tasks": {
-                    "url": reverse("native:tasks", request=request),
-                    "description": "Work that waits for a person: find it, make it, act on it.",
-                }
+                name: {"url": reverse(f"native:{name}", request=request), "description": words}
+                for name, words in RESOURCES.items()
             }
         )
 
@@ -133,16 +141,23 @@ class TaskViewSet(TaskView):
         return self._answer(task, permitted_operations=permitted)
 
     def create(self, request: Request) -> Response:
-        """Make a task."""
+        """Make a task; one with an external id once only, however often it is asked for."""
         try:
             values = self.read_body(NewTask)
             people, waiting = values.pop("people", {}), values.pop("waiting", False)
-            seen: TaskQuerySet = Task.objects.visible_to(self.user)
-            task = Task(**{**values, **related(values, seen)})
+            task = Task(**{**values, **related(values, self.user)})
         except APIException:
             actions.demand_creator(self.call())
             raise
-        (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
+        if task.external_id is not None:
+            task.request_digest = digest_of(request.data)
+        try:
+            (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
+        except ExternalIdTaken:
+            made = self._made_before(task)
+            if made is None:
+                raise
+            return self._answer(made, 200, {"Location": task_url(made, request)})
         return self._answer(task, 201, {"Location": task_url(task, request)})
 
     def claim_next(self, request: Request) -> Response:
@@ -155,6 +170,15 @@ class TaskViewSet(TaskView):
         named = None if groups is None else [group(name) for name in groups]
         task = actions.claim_next(call=self.call(), groups=named)
         return Response(status=204) if task is None else self._answer(task)
+
+    def _made_before(self, task: Task) -> Task | None:
+        """The task that the same body has made already, if the account may see it."""
+        seen: TaskQuerySet = Task.objects.visible_to(self.user)
+        return seen.filter(
+            source=task.source,
+            external_id=task.external_id,
+            request_digest=task.request_digest,
+        ).first()
 
     def amend(self, request: Request, pk: str) -> Response:
         """Change properties of a task: the operation update."""
@@ -252,6 +276,11 @@ class TaskViewSet(TaskView):
         (document,) = documents([reading.read(task, self.user)], self.request)
         headers = {"ETag": _etag(task), **(headers or {})}
         return Response({**document, **members}, status=status, headers=headers)
+
+
+def digest_of(body: Any) -> bytes:
+    """What tells whether two bodies say the same, whatever the order of their members."""
+    return sha256(canonical(body).encode()).digest()
 
 
 def _etag(task: Task) -> str:

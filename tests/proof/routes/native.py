@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 from tasks.api.native import views
+from tasks.api.native.directory import Listed
+from tasks.api.native.oauth import TokenEndpoint
 from tasks.api.native.parts import PartViewSet
+from tasks.api.native.tokens import Tokens
 from tests.proof.wire import Sent
 
 from .route import Maker, Route, UnknownRoute, simple
@@ -59,7 +63,9 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
         yield Route(pattern, "POST", "native", "nothing", maker, takes_body=False, nothing=True)
         return
     view = callback.cls
-    methods: dict[str, str] = getattr(callback, "actions", None) or {"get": "get"}
+    methods: dict[str, str] | None = getattr(callback, "actions", None)
+    if not methods:
+        methods = {"post": "post"} if view is TokenEndpoint else {"get": "get"}
     for method, action in methods.items():
         operation = callback.initkwargs.get("operation", "")
         shared = {"pattern": pattern, "method": method.upper(), "face": "native"}
@@ -71,6 +77,14 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
             if operation == "attach":
                 kind["view"] += " form"
                 yield Route(**kind, maker=_attaching(pattern), variant="form")
+        elif view is Tokens and action == "create":
+            yield Route(**shared, maker=_issuing)
+        elif action == "destroy" and view is Tokens:
+            yield Route(**shared, maker=_revoking, takes_body=False)
+        elif view is TokenEndpoint:
+            yield Route(**shared, maker=_exchanging, takes_body=False)
+        elif issubclass(view, Listed):
+            yield Route(**shared, maker=_directory(pattern), takes_body=False)
         elif action == "create":
             yield Route(**shared, maker=_creating)
         elif action == "claim_next":
@@ -146,6 +160,46 @@ def _claiming_next(world: World) -> Iterator[tuple[str, Sent]]:
     world.task("ready")
     path, body = "/api/v1/tasks/claim-next/", {"groups": ["noc"]}
     yield "bob", Sent("POST", path, headers=world.bearer("bob"), json=body)
+
+
+def _issuing(world: World) -> Iterator[tuple[str, Sent]]:
+    headers = world.bearer("alice")
+    body = {"name": "sync", "operations": ["claim"], "groups": ["noc"]}
+    yield "alice", Sent("POST", "/api/v1/tokens/", headers=headers, json=body)
+
+
+def _exchanging(world: World) -> Iterator[tuple[str, Sent]]:
+    fields = {
+        "grant_type": "client_credentials",
+        "client_id": world.cast.alice.object_id,
+        "client_secret": world.client_secret,
+        "scope": "read claim",
+    }
+    kind = "application/x-www-form-urlencoded"
+    body = urlencode(fields).encode()
+    yield "nobody", Sent("POST", "/api/oauth/token/", raw=body, content_type=kind)
+
+
+def _revoking(world: World) -> Iterator[tuple[str, Sent]]:
+    path = f"/api/v1/tokens/{world.token.pk}/"
+    yield "alice", Sent("DELETE", path, headers=world.bearer("alice"))
+
+
+def _directory(pattern: str) -> Maker:
+    def make(world: World) -> Iterator[tuple[str, Sent]]:
+        keys = {
+            "jobs": lambda: world.job.pk,
+            "users": lambda: world.cast.alice.pk,
+            "groups": lambda: world.cast.noc.pk,
+            "roles": lambda: world.role.pk,
+            "tokens": lambda: world.token.pk,
+        }
+        path = "/" + pattern
+        if "<" in pattern:
+            path = path.replace("<str:number>", str(keys[pattern.split("/")[2]]()))
+        yield "dave", Sent("GET", path, headers=world.bearer("dave"))
+
+    return make
 
 
 def _reading(pattern: str) -> Maker:

@@ -142,6 +142,11 @@ class World:
         return issue(self.cast.alice, Token.Kind.API, "for a script", actor="setup")[0]
 
     @functools.cached_property
+    def client_secret(self) -> str:
+        """What a client of alice's is known by."""
+        return issue(self.cast.alice, Token.Kind.CLIENT, "engine", actor="setup")[1]
+
+    @functools.cached_property
     def event(self) -> AccountEvent:
         """What was recorded when that token was issued."""
         return AccountEvent.objects.get(subject="user alice") if self.token else None

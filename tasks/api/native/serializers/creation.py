@@ -6,15 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django.db.models import Q
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from tasks.models import Job
+from accounts.models import LEGACY_ID, User
+from tasks import reading
+from tasks.models import Job, Task
 from tasks.people import Reference
 from tasks.querysets import TaskQuerySet
 from tasks.roles import GRANTED, TaskRole
 
-from .fields import Flag, Holders, TaskId, Text, Whole
+from .fields import Flag, Holders, Strict, TaskId, Text
 from .inputs import Properties
 
 
@@ -45,13 +48,44 @@ class People(serializers.Field[dict[Any, Any], Any, Any, Any]):
         raise NotImplementedError
 
 
+class NewJob(Strict):
+    """A job to be made with its first task."""
+
+    name = Text(max_length=255)
+    description = Text(required=False, allow_blank=True)
+
+
+class JobNamed(serializers.Field[Any, Any, Any, Any]):
+    """The job of a new task: its number, the id Itential knows it by, or one to be made."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "invalid": "The number of a job, its id of 24 hexadecimal digits, or an object."
+    }
+
+    def to_internal_value(self, data: Any) -> int | str | Job:
+        """The key, the id, or the job to be."""
+        if isinstance(data, dict):
+            return Job(**NewJob().run_validation(data))
+        if isinstance(data, str) and re.fullmatch(LEGACY_ID, data):
+            return data
+        if isinstance(data, str) and re.fullmatch(r"0{8}[0-9a-f]{16}", data):
+            return int(data, 16)
+        if type(data) is not int:
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """Not answered with."""
+        raise NotImplementedError
+
+
 class NewTask(Properties):
     """A task to be made, who is to have to do with it, and whether it waits to be activated."""
 
     name = Text(max_length=255)
     source = Text(required=False, allow_null=True, max_length=255)  # type: ignore[assignment]
     external_id = Text(required=False, allow_null=True, max_length=255)
-    job = Whole(required=False, allow_null=True)
+    job = JobNamed(required=False, allow_null=True)
     short_id = Text(required=False, allow_null=True)
     parent = TaskId(required=False, allow_null=True)  # type: ignore[assignment]
     waiting = Flag(required=False)
@@ -81,18 +115,22 @@ class NewTask(Properties):
         return values
 
 
-def related(values: dict[str, Any], visible: TaskQuerySet) -> dict[str, Any]:
+def related(values: dict[str, Any], user: User) -> dict[str, Any]:
     """The job and the parent that a new task names, looked up.
 
-    `visible` are the tasks that the caller sees. Raises ValidationError: a hidden parent is as
-    unknown as a missing one.
+    Raises ValidationError: what is hidden from the account is as unknown as what is missing. A
+    job without tasks is hidden from nobody.
     """
     found: dict[str, Any] = {}
-    if values.get("job") is not None:
-        found["job"] = Job.objects.filter(pk=values["job"]).first()
+    job = values.get("job")
+    if job is not None and not isinstance(job, Job):
+        named = Q(pk=job) if isinstance(job, int) else Q(legacy_id=job)
+        open_to = Q(tasks=None) | Q(pk__in=reading.visible_jobs(user).filter(named).values("pk"))
+        found["job"] = Job.objects.filter(named & open_to).first()
         if found["job"] is None:
             raise ValidationError({"job": [ErrorDetail("There is no such job.", "unknown_job")]})
     if values.get("parent") is not None:
+        visible: TaskQuerySet = Task.objects.visible_to(user)
         found["parent"] = visible.filter(pk=values["parent"]).first()
         if found["parent"] is None:
             problem = ErrorDetail("There is no such task.", "task_not_found")
