@@ -20,7 +20,7 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
-from . import clock, leavers, seals
+from . import clock, events, leavers, seals
 from .models import WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
@@ -40,10 +40,13 @@ GRACE_SECONDS = 0.5
 @app.periodic(cron="* * * * * *")
 @app.task(name="sweep", queueing_lock="sweep", priority=10, pass_context=True)
 def sweep(context: JobContext, timestamp: int) -> None:
-    """Expire and wake the tasks whose time has come."""
+    """Expire and wake the tasks whose time has come, and number what has happened for the feed."""
     swept = clock.sweep(stopping=context.should_abort)
     if any(swept):
         logger.info("Swept: %s woken, %s expired, %s left for now.", *swept)
+    backlog = True  # as after an import
+    while backlog and not context.should_abort():
+        backlog = events.give_positions()[0] == events.NUMBERED_AT_ONCE
 
 
 @app.periodic(cron="* * * * *")

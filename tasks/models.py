@@ -431,7 +431,12 @@ class AuditEvent(models.Model):
 
 
 class OutboxEvent(models.Model):
-    """A committed event that readers outside have yet to hear of; holds the audit id only."""
+    """A committed event that readers outside have yet to hear of; holds the audit id only.
+
+    `users`, `members` and `leads` are those whom the event gave something of the task, or took
+    it from: accounts, groups whose members and groups whose leads that are. They hear of it even
+    if they do not see the task afterwards. Ids, not names: a new account inherits nothing.
+    """
 
     event = models.OneToOneField(
         AuditEvent, models.PROTECT, primary_key=True, related_name="outbox"
@@ -439,6 +444,14 @@ class OutboxEvent(models.Model):
     position = models.BigIntegerField(
         null=True, unique=True, help_text="Its place in the feed, given after commit."
     )
+    users = ArrayField(models.BigIntegerField(), null=True)
+    members = ArrayField(models.BigIntegerField(), null=True)
+    leads = ArrayField(models.BigIntegerField(), null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["event"], name="outbox_pending", condition=Q(position=None))
+        ]
 
     def __str__(self) -> str:
         return f"outbox {self.event_id}"

@@ -166,7 +166,8 @@ def _insert(
     )
     for task, head in zip(tasks, parameters["hashes"], strict=True):
         task.version, task.head = 1, head
-    record = f"with {events.input_cte(events.INPUT_COLUMNS)}, {events.RECORD} select 1"
+    ctes = events.input_cte(events.INPUT_COLUMNS), events.concerned_cte(), events.RECORD
+    record = f"with {', '.join(ctes)} select 1"
     try:
         Task.objects.bulk_create(tasks, batch_size=2000)
         work_items.insert(list(zip(tasks, found, strict=True)))

@@ -18,10 +18,17 @@ from tasks.calls import Call, Outcome
 from tasks.lifecycle import ENDED, Operation, State
 from tasks.models import NO_DUE_DATE, canonical
 from tasks.people import Reference, named
-from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
+from tasks.querysets import (
+    VISIBLE_THROUGH,
+    is_open,
+    is_ready,
+    permission_ids,
+    roles_everywhere,
+)
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
 
+from .audience import concern
 from .statement import RECORD_BULK, demand, prepared, remove, task_from, update
 
 
@@ -36,6 +43,10 @@ class Run:
         self.refused: dict[UUID, errors.TaskError] = {}
         self.receiver: User | Group | None = None
         self.giver: User | Group | None = None
+        self.role: TaskRole | None = None
+        """The task role that is given or taken, where there is one."""
+        self.emptied: Sequence[TaskRole] = ()
+        """The task roles that all who hold them lose."""
         self._everywhere = roles_everywhere(call.actor) if call.actor else frozenset()
         self._held: dict[UUID, frozenset[TaskRole]] = {}
         self.outcome = Outcome(call.operation_id)
@@ -132,6 +143,7 @@ class Run:
 
     def replace(self, role: TaskRole) -> None:
         """State that those in `named`, and nobody else, hold a granted role."""
+        self.emptied = (role,)
         self._leaving = work_items.REPLACED
         self._ctes += work_items.ADDED
         self._parameters |= {
@@ -153,6 +165,7 @@ class Run:
     def remove(self) -> None:
         """State that the tasks go, and with them everything but their history."""
         self._removes = True
+        self.emptied = VISIBLE_THROUGH
 
     def state_after(self, task: LockedTask) -> str:
         """The state in which the change leaves a task."""
@@ -202,7 +215,13 @@ class Run:
                 )
             )
 
-    def _owner_after(self, task: LockedTask) -> int | None:
+    @property
+    def removes(self) -> bool:
+        """Whether the tasks go."""
+        return self._removes
+
+    def owner_after(self, task: LockedTask) -> int | None:
+        """The primary key of the account that has the task after the change."""
         if "owner_id" in self._columns:
             return cast("int | None", self._columns["owner_id"])
         if task.owner_id is None:
@@ -211,7 +230,7 @@ class Run:
 
     def _entry(self, task: LockedTask) -> events.Entry:
         before, after = self._before(task), self._after(task)
-        state, owner = self.state_after(task), self._owner_after(task)
+        state, owner = self.state_after(task), self.owner_after(task)
         if state != task.state:
             before["state"], after["state"] = task.state, state
         if owner != task.owner_id:
@@ -250,7 +269,9 @@ class Run:
         stale = {copy for column, copy in copied.items() if column in columns}
         if copies != [(is_open(t.state), is_ready(t.state, t.kind, t.on_hold)) for t in allowed]:
             stale |= {"open", "ready"}
+        audience, concerned = concern(self, allowed)
         parameters = {
+            **concerned,
             **events.parameters(
                 self.operation.event,
                 self.call,
@@ -273,6 +294,7 @@ class Run:
                     "state": "%(states)s::text[]",
                     "open": "%(opens)s::bool[]",
                     "ready": "%(readies)s::bool[]",
+                    "concerned": "%(concerned)s::text[]",
                 }
             ),
             remove(whole=not self.call.bulk)
@@ -280,6 +302,7 @@ class Run:
             else update(columns, self._defaults, whole=not self.call.bulk),
             *work_items.deletion(self._leaving),
             *self._ctes,
+            events.concerned_cte(audience),
             events.RECORD,
         ]
         if stale and not self._removes:
@@ -375,6 +398,7 @@ def performing(
     RuntimeError inside another transaction, since what is answered must be committed.
     """
     run = Run(operation, ids, call)
+    run.role = role
     problem: errors.CallError | None = None
     if call.may(operation.permission):  # names are looked up only for those who may use them
         try:

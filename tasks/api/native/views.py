@@ -55,7 +55,11 @@ class Root(NativeView):
                 "tasks": {
                     "url": reverse("native:tasks", request=request),
                     "description": "Work that waits for a person: find it, make it, act on it.",
-                }
+                },
+                "events": {
+                    "url": reverse("native:events", request=request),
+                    "description": "What happened to them, for those who want to keep up.",
+                },
             }
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tasks.api.native import views
+from tasks.api.native.feed import HistoryViewSet
 from tasks.api.native.parts import PartViewSet
 from tests.proof.wire import Sent
 
@@ -76,7 +77,7 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
         elif action in WRITES:
             maker = _writing(method.upper(), pattern, WRITES[action])
             yield Route(**shared, maker=maker, on_task=True)
-        elif method == "get" and (view is PartViewSet or pattern.count("<") <= 1):
+        elif method == "get" and (view in (PartViewSet, HistoryViewSet) or pattern.count("<") <= 1):
             on_task = "<str:pk>" in pattern
             yield Route(**shared, maker=_reading(pattern), on_task=on_task, takes_body=False)
         else:
