@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 from wsgiref.types import WSGIEnvironment
 
 from django.db import Error, close_old_connections
 
-from accounts.models import User
-from tasks import feed
-from tasks.feed import Part
+if TYPE_CHECKING:
+    from accounts.models import User
+    from tasks.feed import Part
 
 TICK_SECONDS: Final = 0.5
 """How often those that wait look for news."""
@@ -95,6 +95,8 @@ async def _left(receive: Receive) -> None:
 
 def _with_news(waiting: list[_Waiter]) -> list[_Waiter]:
     """Those of some that have news; all of them when the database cannot say."""
+    from tasks import feed  # models cannot be imported before Django has been set up
+
     woken: list[_Waiter] = []
     close_old_connections()
     try:

@@ -20,7 +20,7 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
-from . import clock, events, leavers, seals
+from . import clock, events, leavers, retries, seals
 from .models import WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,14 @@ def unclaimable(timestamp: int) -> None:
     lost, found = leavers.report()
     if lost or found:
         logger.info("%s tasks became unclaimable, %s are no longer.", lost, found)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="forget", queueing_lock="forget", pass_context=True)
+def forget(context: JobContext, timestamp: int) -> None:
+    """Remove the answers that have been kept for retries long enough."""
+    while retries.forget_old() and not context.should_abort():
+        logger.info("Some keys of retries have been forgotten.")
 
 
 @app.periodic(cron="* * * * *")

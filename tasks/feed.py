@@ -50,14 +50,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Events in their order, and the place up to which the feed has been looked through."""
+    """Events in their order, and the place up to which the feed has been looked through.
+
+    `more`: there may be more at once, since the page is full or the time was up. It says nothing of
+    events that are somebody else's.
+    """
 
     events: Sequence[AuditEvent]
     place: int
+    more: bool = False
 
 
 def read(user: User, part: Part, limit: int) -> Found:
-    """Up to `limit` events that an account may know of; fewer do not mean that there are no more.
+    """Up to `limit` events that an account may know of.
 
     An event is for an account that sees the task now, that did it, or that it gave something of
     the task or took it from: whoever loses a task hears of that, and of nothing later. Raises
@@ -79,9 +84,9 @@ def end() -> int:
 
 
 def news(user: User, part: Part, head: int) -> tuple[bool, Part]:
-    """Whether there is an event for an account up to `head`, and where to look on from if not."""
+    """Whether there may be an event for an account up to `head`, and where to look on if not."""
     found = _look(user, part, 1, head)
-    return bool(found.events), replace(part, after=found.place)
+    return bool(found.events) or found.more, replace(part, after=found.place)
 
 
 def of_task(task: Task, after: int, limit: int) -> list[AuditEvent]:
@@ -125,7 +130,8 @@ def _look(user: User, part: Part, limit: int, head: int) -> Found:
             place = upto if len(rows) < size else rows[-1].position or 0
         size = min(size * 4, WINDOW)
     events = AuditEvent.objects.in_bulk(found)
-    return Found([events[pk] for pk in found], place)
+    more = len(found) == limit or place < head
+    return Found([events[pk] for pk in found], place, more)
 
 
 def _rows(part: Part, after: int, size: int, upto: int) -> list[OutboxEvent]:

@@ -496,6 +496,34 @@ class BulkOperation(models.Model):
         return f"{self.operation} of {len(self.ids)} tasks"
 
 
+class IdempotencyKey(models.Model):
+    """What was answered to a call under a key of the account's, for as long as it may be retried.
+
+    `digest` stands for the request. The row is written in the transaction of the call's effect;
+    what is secret in a task is masked in `body`.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, related_name="idempotency_keys"
+    )
+    key = models.CharField(max_length=255)
+    digest = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_once")
+        ]
+        indexes: ClassVar = [models.Index(fields=["at"], name="idempotency_key_age")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class AuditSeal(models.Model):
     """A signed statement of how far each chain of the audit had come; append-only like the audit.
 

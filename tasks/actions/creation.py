@@ -41,11 +41,14 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
 
     Everybody is potential owner where none is named, the originator administrator. A task that
     asks for automatic claim and has exactly one user as potential owner is his from the start.
-    Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
+    Raises NotPermitted, InvalidArgument, ExternalIdTaken, KeyInUse, and what
+    `Reference.receiver` raises.
     """
     demand_creator(call)
     found = _find_people(drafts, Reference.receiver)
     with transaction.atomic(durable=True):
+        if call.once is not None:
+            call.once.begin()
         _lock_parents(drafts)
         at = _clock()
         for draft, named in zip(drafts, found, strict=True):
@@ -58,7 +61,10 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
             if not waiting:
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
-        return _insert(drafts, found, "created", call, at)
+        tasks = _insert(drafts, found, "created", call, at)
+        if call.once is not None:
+            call.once.keep(tasks)
+        return tasks
 
 
 def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:

@@ -50,6 +50,7 @@ class Run:
         self._everywhere = roles_everywhere(call.actor) if call.actor else frozenset()
         self._held: dict[UUID, frozenset[TaskRole]] = {}
         self.outcome = Outcome(call.operation_id)
+        self.has_written = False
         self._columns: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
         self._parameters: dict[str, Any] = {}
@@ -255,6 +256,7 @@ class Run:
         self._answer_for(allowed)
         if self.call.dry_run or not self.ids or not (allowed or self.call.bulk):
             return
+        self.has_written = True
         at = self.at
         states = [self.state_after(task) for task in allowed]
         holds = [self._columns.get("on_hold", task.on_hold) for task in allowed]
@@ -411,6 +413,8 @@ def performing(
         except errors.CallError as error:
             problem = error
     with nullcontext() if call.dry_run else transaction.atomic(durable=True):
+        if call.once is not None and not call.dry_run:
+            call.once.begin()
         run.found = _locked(
             run,
             columns=columns,
@@ -424,6 +428,8 @@ def performing(
         yield run
         run._demand_reasons()
         run._write()
+        if call.once is not None and run.has_written:
+            call.once.keep(run.outcome)
 
 
 def _is_of(holder: User | Group, actor: User | None) -> bool:

@@ -47,6 +47,9 @@ def action(act: Callable[..., Outcome]) -> Action:
             limit = call.actor.bulk_limit
         if limit is not None and call.processed + len(asked) > limit:
             raise errors.TooManyTasks(count=len(asked), limit=limit)
+        if call.once is not None and len(asked) > UNIT:
+            # What is kept under a key is kept in one transaction.
+            raise errors.TooManyTasks(count=len(asked), limit=UNIT)
         call = replace(call, arguments=as_json(arguments))
         if len(asked) <= UNIT:
             return act(asked, call=call, **arguments)

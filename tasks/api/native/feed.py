@@ -147,8 +147,9 @@ def documents(events: Sequence[AuditEvent], user: User) -> list[dict[str, Any]]:
 class Events(NativeView):
     """What happened to the tasks you may know of, in one order that never changes.
 
-    Keep `cursor` of each answer and ask with it for what came after; without one the feed starts at
-    its beginning, with `from=now` at its end. `wait` lets an answer wait for an event.
+    Keep `cursor` of each answer and ask with it for what came after, at once where `more` says so;
+    without one the feed starts at its beginning, with `from=now` at its end. `wait` lets an answer
+    wait for an event.
     """
 
     name = "Events"
@@ -190,7 +191,7 @@ class Events(NativeView):
             found = feed.now(self.user)
         else:
             found = feed.read(self.user, self.part, self.limit)
-        if self.wait and not found.events:
+        if self.wait and not (found.events or found.more):
             request.META[WAITING] = (self.user, replace(self.part, after=found.place))
         return Response(self._document(found, request))
 
@@ -200,6 +201,7 @@ class Events(NativeView):
         return {
             "next": replace_query_param(here, "cursor", cursor),
             "cursor": cursor,
+            "more": found.more,
             "results": documents(found.events, self.user),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -9,16 +10,19 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from tasks import actions, reading
-from tasks.actions import ACTIONS, Answer, Draft
+from tasks.actions import ACTIONS, Answer, Draft, Outcome
 from tasks.errors import AlreadyOwner, CallError, StaleTask
 from tasks.lifecycle import OPERATIONS
+from tasks.masking import masked_data
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
+from tasks.retries import Answered
 
 from .base import NativeView, TaskView
 from .errors import BadSyntax, entry, refuse
@@ -82,6 +86,9 @@ class TaskViewSet(TaskView):
     """The operation of the route, as the core names it."""
     answers: tuple[Answer, ...] = ()
     """What the account may do with the task that is shown, for its page."""
+
+    answered: Response | None = None
+    """The answer that is kept under the key of the call."""
 
     repeatable = frozenset({"state"})
     listing: Listing
@@ -150,8 +157,12 @@ class TaskViewSet(TaskView):
         except APIException:
             actions.demand_creator(self.call())
             raise
-        (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
-        return self._answer(task, 201, {"Location": task_url(task, request)})
+        self._answer_with(lambda made: self._made(made[0]))
+        made = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
+        return self.answered or self._made(made[0])
+
+    def _made(self, task: Task) -> Response:
+        return self._answer(task, 201, {"Location": task_url(task, self.request)})
 
     def amend(self, request: Request, pk: str) -> Response:
         """Change properties of a task: the operation update."""
@@ -165,6 +176,7 @@ class TaskViewSet(TaskView):
 
     def operate(self, request: Request, pk: str) -> Response:
         """Do the operation of the route to one task."""
+        self._answer_with(lambda outcome: self._operated(outcome.one()))
         try:
             task = self._attempt(self._arguments(INPUTS[self.operation], AttachForm))
         except (APIException, CallError) as error:
@@ -172,9 +184,29 @@ class TaskViewSet(TaskView):
             # with the body.
             forbidden = actions.forbidden(self.operation, self.pk, self.call())
             raise forbidden or error from None
+        return self.answered or self._operated(task)
+
+    def _operated(self, task: Task) -> Response:
         if self.operation == "remove":
             return Response(status=204, headers={"ETag": _etag(task)})
         return self._answer(task)
+
+    def _answer_with(self, answer: Callable[[Any], Response]) -> None:
+        """Say how what this call does is answered, for a call that is answered once and again."""
+        if self.once is None:
+            return
+
+        def kept(done: Any) -> Answered:
+            self.answered = answer(done)
+            return as_kept(self.answered, self._secrets(done))
+
+        self.once.answer = kept
+
+    @staticmethod
+    def _secrets(done: Any) -> Sequence[str]:
+        """The pointers of what is secret in the task that a call was about."""
+        tasks = done.tasks.values() if isinstance(done, Outcome) else done
+        return [pointer for task in tasks for pointer in task.secret_pointers]
 
     def _arguments(self, body: type[Strict], form: type[Strict]) -> dict[str, Any]:
         """What the call says, in a body or, with a file, in a form."""
@@ -226,7 +258,11 @@ class TaskViewSet(TaskView):
             versions={pk: version for pk, version in ids.items() if version is not None},
             bulk=True,
         )
+        self._answer_with(self._operated_on_many)
         outcome = ACTIONS[self.operation](tuple(ids), call=call, **arguments)
+        return self.answered or self._operated_on_many(outcome)
+
+    def _operated_on_many(self, outcome: Outcome) -> Response:
         return Response(
             {
                 "operation_id": outcome.operation_id,
@@ -249,6 +285,20 @@ class TaskViewSet(TaskView):
         (document,) = documents([reading.read(task, self.user)], self.request)
         headers = {"ETag": _etag(task), **(headers or {})}
         return Response({**document, **members}, status=status, headers=headers)
+
+
+def as_kept(response: Response, secrets: Sequence[str]) -> Answered:
+    """An answer as it is kept; nothing that a task marks secret is kept outside the task."""
+    data = response.data
+    if secrets:
+        data = {**data, **masked_data(secrets, **{name: data[name] for name in DATA})}
+    body = b"" if data is None else JSONRenderer().render(data)
+    headers = {name: response[name] for name in ("ETag", "Location") if name in response}
+    return Answered(response.status_code, headers, body)
+
+
+DATA: Final = ("input", "output", "fault")
+"""The members of a task's document in which there may be secrets."""
 
 
 def _etag(task: Task) -> str:
