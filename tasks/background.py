@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
@@ -87,6 +88,12 @@ async def tidy(context: JobContext, timestamp: int) -> None:
 def last_heartbeat() -> datetime | None:
     """When a worker last swept; None if none ever did."""
     return WorkerHeartbeat.objects.values_list("at", flat=True).first()
+
+
+def jobs_waiting() -> int:
+    """How many jobs wait for a worker."""
+    count: int = ProcrastinateJob.objects.filter(status=Status.TODO.value).count()
+    return count
 
 
 # --- The worker -----------------------------------------------------------------------------------

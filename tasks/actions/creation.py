@@ -10,7 +10,7 @@ from typing import Any, cast
 from django.db import IntegrityError, transaction
 
 from accounts.models import EVERYBODY, Group, User
-from tasks import errors, events, people, sql, work_items
+from tasks import errors, events, metrics, people, sql, work_items
 from tasks.calls import Call
 from tasks.lifecycle import ENDED, Kind, State
 from tasks.masking import masked_data
@@ -64,7 +64,8 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
         tasks = _insert(drafts, found, "created", call, at)
         if call.once is not None:
             call.once.keep(tasks)
-        return tasks
+    metrics.count("create", {metrics.DONE: len(tasks)})
+    return tasks
 
 
 def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from django.db import Error
 
-from tasks import errors
+from tasks import errors, metrics
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import permission_for
 from tasks.masking import MASK
@@ -78,7 +79,19 @@ def action(act: Callable[..., Outcome]) -> Action:
             whole.refused.update(part.refused)
         return whole
 
-    ACTIONS[act.__name__] = cast(Action, in_units)
+    @wraps(act)
+    def counted(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
+        try:
+            outcome = in_units(ids, call=call, **arguments)
+        except errors.CallError as error:
+            metrics.count(act.__name__, {error.code: 1})
+            raise
+        if not call.dry_run:
+            codes = Counter(error.code for error in outcome.refused.values())
+            metrics.count(act.__name__, {metrics.DONE: len(outcome.done), **codes})
+        return outcome
+
+    ACTIONS[act.__name__] = cast(Action, counted)
     return ACTIONS[act.__name__]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from taskmanager import metrics
 from taskmanager.management.migrated import demand_migrated
 from taskmanager.server import Server, ServerError, demand_free, web_command
 
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Serving http://{host}:{port} on {database}; Ctrl-C stops.")
         self.stdout.flush()
         web = web_command(host, port, options["workers"], options["threads"])
+        metrics.start_afresh(port)
         server = Server(web, f"http://{host}:{port}", worker=not options["no_worker"])
         try:
             demand_free(host, port)

@@ -148,7 +148,7 @@ class NativeView(APIView):
             raise BadBody("unreadable_body", "The body could not be read.") from error
         body.seek(0)
         request._stream = cast(BinaryIO, body)
-        request._read_started = False
+        request._read_started = False  # type: ignore[attr-defined]
         return digest.digest()
 
     once: Once | None = None
