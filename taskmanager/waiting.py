@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -54,14 +55,17 @@ class Waiters:
         self._waiting: set[_Waiter] = set()
         self._thread = ThreadPoolExecutor(1, "feed")
         self._looking: asyncio.Task[None] | None = None
+        self._leaving = False
+        self._heeds_the_end = False
 
     async def wait(self, user: User, part: Part, seconds: float, receive: Receive) -> bool:
         """Wait for news of that part of the feed: True if there may be some, False if not in time.
 
-        False as well when the client has left, or when too many wait already.
+        False as well when the client or this process is leaving, or when too many wait already.
         """
-        if seconds <= 0 or len(self._waiting) >= MOST:
+        if seconds <= 0 or self._leaving or len(self._waiting) >= MOST:
             return False
+        self._heed_the_end()
         waiter = _Waiter(user, part)
         self._waiting.add(waiter)
         if self._looking is None:
@@ -73,7 +77,29 @@ class Waiters:
             self._waiting.discard(waiter)
             for end in ends:
                 end.cancel()
-        return waiter.woken.is_set()
+        return waiter.woken.is_set() and not self._leaving
+
+    def _heed_the_end(self) -> None:
+        """Let nobody wait from SIGTERM on, so that a server that ends or is renewed does so soon.
+
+        The event loop reads the signal from a pipe of its own, so Granian hears of it as before.
+        """
+        if self._heeds_the_end:
+            return
+        self._heeds_the_end = True
+        loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+
+        def leave() -> None:
+            self._leaving = True
+            for waiter in self._waiting:
+                waiter.woken.set()
+
+        def heed(number: int, frame: Any) -> None:
+            loop.call_soon_threadsafe(leave)
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGTERM, heed)
 
     async def _look_on(self) -> None:
         loop = asyncio.get_running_loop()

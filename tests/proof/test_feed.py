@@ -157,3 +157,18 @@ def test_many_that_wait_leave_others_alone(
     tally("p95 in ms of a read, many woken", round(woken * 1000))
     tally("ms until the last of many heard", round(late[-1] * 1000))
     assert among < max(3 * alone, 0.1)
+
+
+def test_a_server_that_ends_keeps_nobody_waiting(committed_cast: Cast) -> None:
+    secrets = tokens("bob")
+    with ThreadPoolExecutor(1) as threads:
+        with serving(the_database()["dbname"], workers=1) as port:
+            bob = Connection(port, f"Token {secrets['bob']}")
+            cursor = document(bob, "from=now")["cursor"]
+            call = threads.submit(bob.send, "GET", f"{EVENTS}?cursor={cursor}&wait=20")
+            time.sleep(1)
+            assert not call.done()
+            end = time.monotonic()
+        reply = call.result()
+    assert (reply.status, json.loads(reply.body)["results"]) == (200, [])
+    assert reply.end - end < 3
