@@ -13,8 +13,9 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from taskmanager.health import PATHS
 from taskmanager.server import end_with_parent
+from taskmanager.waiting import Waiters, seconds_to_wait
 from taskmanager.wsgi import application as wsgi_application
-from tasks.api.middleware import DISCARD_BYTES, REFUSAL, body_limit
+from tasks.api.middleware import DISCARD_BYTES, REFUSAL, WAITING, body_limit
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -39,14 +40,17 @@ class Gateway:
     """An ASGI application around a WSGI one, whose threads no client can hold.
 
     Bodies come in and answers go out beside the threads, so that those who send half a body or
-    never read their answer cost a little memory and stop nobody. Probes have threads of their own:
-    a server with all hands full is still alive.
+    never read their answer cost a little memory and stop nobody. So do those that wait for an
+    event: when there is one their call is made once more, one after the other, so that news for
+    many keeps no others waiting. Probes have threads of their own: a server with all hands full is
+    still alive.
     """
 
     def __init__(self, application: WSGIApplication, threads: int) -> None:
         self.application = application
         self.threads = ThreadPoolExecutor(threads, "request")
         self.probes = {path: ThreadPoolExecutor(1, "probe") for path in PATHS}
+        self.waiters, self.woken = Waiters(), asyncio.Semaphore(1)
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         """Answer one request; without a word where its client has left."""
@@ -57,8 +61,16 @@ class Gateway:
             try:
                 if _has_body(environ):
                     await _read_body(environ, receive, body)
+                until = loop.time() + seconds_to_wait(environ)
                 answer = _Answer(loop, send)
                 await loop.run_in_executor(executor, answer.make, self.application, environ)
+                while WAITING in environ:
+                    user, part = environ[WAITING]
+                    if not await self.waiters.wait(user, part, until - loop.time(), receive):
+                        break
+                    environ, answer = _environ(scope, body), _Answer(loop, send)
+                    async with self.woken:
+                        await loop.run_in_executor(executor, answer.make, self.application, environ)
                 await answer.finish()
             except ClientGone:
                 return

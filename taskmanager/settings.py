@@ -56,6 +56,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "tasks.api.middleware.RequestIdMiddleware",
     "taskmanager.access_log.AccessLog",
+    "taskmanager.metrics.Metrics",
     "taskmanager.health.HealthMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "tasks.api.middleware.RequestGuard",
@@ -245,4 +246,6 @@ CONTENT_SECURITY_POLICY = {
 # --- Logs: to standard error, for whoever runs the server to collect -----------------------------
 LOG_FORMAT = env.str("LOG_FORMAT", default="text" if sys.stderr.isatty() else "json")
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+"""With it as a bearer token /metrics is answered to anybody, without it on this machine only."""
 LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL)

@@ -17,10 +17,11 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
-from . import clock, leavers, seals
+from . import clock, events, leavers, retries, seals
 from .models import WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,13 @@ GRACE_SECONDS = 0.5
 @app.periodic(cron="* * * * * *")
 @app.task(name="sweep", queueing_lock="sweep", priority=10, pass_context=True)
 def sweep(context: JobContext, timestamp: int) -> None:
-    """Expire and wake the tasks whose time has come."""
+    """Expire and wake the tasks whose time has come, and number what has happened for the feed."""
     swept = clock.sweep(stopping=context.should_abort)
     if any(swept):
         logger.info("Swept: %s woken, %s expired, %s left for now.", *swept)
+    backlog = True  # as after an import
+    while backlog and not context.should_abort():
+        backlog = events.give_positions()[0] == events.NUMBERED_AT_ONCE
 
 
 @app.periodic(cron="* * * * *")
@@ -64,6 +68,14 @@ def unclaimable(timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * *")
+@app.task(name="forget", queueing_lock="forget", pass_context=True)
+def forget(context: JobContext, timestamp: int) -> None:
+    """Remove the answers that have been kept for retries long enough."""
+    while retries.forget_old() and not context.should_abort():
+        logger.info("Some keys of retries have been forgotten.")
+
+
+@app.periodic(cron="* * * * *")
 @app.task(name="tidy", queueing_lock="tidy", pass_context=True)
 async def tidy(context: JobContext, timestamp: int) -> None:
     """Remove the jobs and the record of workers that died."""
@@ -76,6 +88,12 @@ async def tidy(context: JobContext, timestamp: int) -> None:
 def last_heartbeat() -> datetime | None:
     """When a worker last swept; None if none ever did."""
     return WorkerHeartbeat.objects.values_list("at", flat=True).first()
+
+
+def jobs_waiting() -> int:
+    """How many jobs wait for a worker."""
+    count: int = ProcrastinateJob.objects.filter(status=Status.TODO.value).count()
+    return count
 
 
 # --- The worker -----------------------------------------------------------------------------------

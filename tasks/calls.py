@@ -11,6 +11,7 @@ from accounts.models import User
 
 from . import errors
 from .models import Channel, Task
+from .retries import Once
 from .uuid7 import uuid7
 
 
@@ -36,6 +37,8 @@ class Call:
     on_behalf_of: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What the operation was asked with, as the record of a bulk call keeps it."""
+    once: Once | None = None
+    """The key under which the call takes effect at most once, if it carries one."""
 
     @property
     def user_id(self) -> int | None:

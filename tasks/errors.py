@@ -180,6 +180,16 @@ class TooManyTasks(CallError):
     message = "{count} tasks are more than the {limit} that one call of yours may take."
 
 
+class KeyReused(CallError):
+    code = "idempotency_key_reused"
+    message = "This Idempotency-Key was used for another request."
+
+
+class KeyInUse(CallError):
+    code = "idempotency_key_in_use"
+    message = "A request with this Idempotency-Key is still running; try again."
+
+
 def recorded(code: str, text: str) -> TaskError:
     """The refusal that a record keeps by its code and words."""
     kind = next(kind for kind in reasons(TaskError) if kind.code == code)

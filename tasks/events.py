@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db import OperationalError, transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
+from . import sql
 from .calls import Call
 from .models import AuditEvent, Task, Tombstone, canonical
 
@@ -90,6 +92,25 @@ INPUT_COLUMNS = {
 }
 """The columns of the CTE `input`, one row for each entry, that RECORD reads."""
 
+
+class Audience(NamedTuple):
+    """Whom each event concerns, as SQL over a row `i` of `input`; see `OutboxEvent`."""
+
+    users: str = "null::bigint[]"
+    members: str = "null::bigint[]"
+    leads: str = "null::bigint[]"
+
+
+def concerned_cte(audience: Audience | None = None) -> str:
+    """The CTE `concerned`, one row for each of `input`, that RECORD reads."""
+    columns = zip(Audience._fields, audience or Audience(), strict=True)
+    return (
+        "concerned as (select i.id"
+        + "".join(f", {expression} as {name}" for name, expression in columns)
+        + " from input i)"
+    )
+
+
 RECORD = """
     event as (
         insert into tasks_auditevent (task_id, version, event, actor, actor_id, on_behalf_of,
@@ -98,9 +119,70 @@ RECORD = """
             %(channel)s, %(request_id)s, %(operation_id)s::uuid, i.before, i.after,
             %(reason)s::text, %(at)s::timestamptz, i.previous, i.hash
         from input i order by i.id
-        returning id),
-    outbox as (insert into tasks_outboxevent (event_id) select id from event)"""
-"""CTEs that write the audit and outbox rows of the entries in `input`."""
+        returning id, task_id),
+    outbox as (
+        insert into tasks_outboxevent (event_id, users, members, leads)
+        select e.id, c.users, c.members, c.leads
+        from event e join concerned c on c.id = e.task_id)"""
+"""CTEs that write the audit and outbox rows of the entries in `input`, for those `concerned`."""
+
+
+FEED_LOCK = 1717921124
+"""The advisory lock of whoever gives positions: "feed" in ASCII."""
+
+NUMBERED_AT_ONCE = 10_000
+"""How many events get their positions in one transaction."""
+
+_HEAD = "select coalesce(max(position), 0) from tasks_outboxevent"
+
+_NUMBER = f"""
+    with pending as (
+        select event_id from tasks_outboxevent
+        where position is null order by event_id limit %(most)s::int),
+    numbered as (
+        select event_id, ({_HEAD}) + row_number() over (order by event_id) as position
+        from pending),
+    given as (
+        update tasks_outboxevent o set position = n.position
+        from numbered n where n.event_id = o.event_id
+        returning o.position)
+    select count(*), coalesce(max(position), ({_HEAD})) from given"""
+
+
+def give_positions() -> tuple[int, int]:
+    """Give committed events their places in the feed: how many got one, and the last place now.
+
+    A place is given after commit, by one at a time, so that no event ever comes before one that
+    somebody has read. Gives at most NUMBERED_AT_ONCE. Whoever finds somebody else at it for long
+    gives none: a reader must not wait for one that hangs.
+    """
+    with transaction.atomic():
+        ((pending,),) = sql.run(
+            "select exists(select from tasks_outboxevent where position is null)", {}
+        )
+        if pending and _alone():
+            # A new statement, whose snapshot is younger than the lock.
+            ((count, head),) = sql.run(_NUMBER, {"most": NUMBERED_AT_ONCE})
+            return count, head
+        ((head,),) = sql.run(_HEAD, {})
+    return 0, head
+
+
+def _alone() -> bool:
+    """Wait for the lock of the feed, though not for long; it goes with the transaction."""
+    try:
+        with transaction.atomic():
+            sql.run("select set_config('lock_timeout', '500ms', true)", {})
+            sql.run("select pg_advisory_xact_lock(%(key)s::bigint)", {"key": FEED_LOCK})
+            sql.run("select set_config('lock_timeout', '0', true)", {})
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+            return False
+        raise
+    return True
+
+
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def input_cte(columns: dict[str, str]) -> str:

@@ -477,7 +477,12 @@ class AuditEvent(models.Model):
 
 
 class OutboxEvent(models.Model):
-    """A committed event that readers outside have yet to hear of; holds the audit id only."""
+    """A committed event that readers outside have yet to hear of; holds the audit id only.
+
+    `users`, `members` and `leads` are those whom the event gave something of the task, or took
+    it from: accounts, groups whose members and groups whose leads that are. They hear of it even
+    if they do not see the task afterwards. Ids, not names: a new account inherits nothing.
+    """
 
     event = models.OneToOneField(
         AuditEvent, models.PROTECT, primary_key=True, related_name="outbox"
@@ -485,6 +490,14 @@ class OutboxEvent(models.Model):
     position = models.BigIntegerField(
         null=True, unique=True, help_text="Its place in the feed, given after commit."
     )
+    users = ArrayField(models.BigIntegerField(), null=True)
+    members = ArrayField(models.BigIntegerField(), null=True)
+    leads = ArrayField(models.BigIntegerField(), null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["event"], name="outbox_pending", condition=Q(position=None))
+        ]
 
     def __str__(self) -> str:
         return f"outbox {self.event_id}"
@@ -531,6 +544,34 @@ class BulkOperation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} of {len(self.ids)} tasks"
+
+
+class IdempotencyKey(models.Model):
+    """What was answered to a call under a key of the account's, for as long as it may be retried.
+
+    `digest` stands for the request. The row is written in the transaction of the call's effect;
+    what is secret in a task is masked in `body`.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, related_name="idempotency_keys"
+    )
+    key = models.CharField(max_length=255)
+    digest = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_once")
+        ]
+        indexes: ClassVar = [models.Index(fields=["at"], name="idempotency_key_age")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class AuditSeal(models.Model):

@@ -319,6 +319,16 @@ def deletion(leaving: Mapping[str, str]) -> list[str]:
     ]
 
 
+def holders(kind: str, roles: str) -> str:
+    """SQL: the ids of the users or groups that held a role on the task `i` before the statement.
+
+    `roles` is the parameter with the permission ids of the roles that count.
+    """
+    return f"""array(
+        select distinct r.{kind}_id from tasks_task{kind}role r
+        where r.content_object_id = i.id and r.permission_id = any(%({roles})s::bigint[]))"""
+
+
 def addition(holder: User | Group) -> str:
     """A CTE that gives the role in `%(role)s` to a holder in `%(receiver)s` on the tasks changed.
 

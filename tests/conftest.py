@@ -152,7 +152,7 @@ def sweep() -> None:
         cursor.execute(
             "truncate tasks_task, tasks_job, tasks_auditevent, tasks_outboxevent, accounts_user, "
             "accounts_accountevent, tasks_bulkoperation, tasks_tombstone, axes_accessattempt, "
-            "django_session, tasks_auditseal, tasks_workerheartbeat cascade"
+            "django_session, tasks_idempotencykey, tasks_auditseal, tasks_workerheartbeat cascade"
         )
         for table, key in (
             ("accounts_groupnesting", "child_id"),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
-from taskmanager import asgi
+from accounts.models import User
+from taskmanager import asgi, waiting
 from taskmanager.asgi import Gateway
+from tasks import feed
 from tasks.api.middleware import LARGE_BODY, REFUSAL
+from tasks.feed import Part
 
 HOST = (b"host", b"localhost")
 
@@ -187,3 +193,53 @@ def test_a_probe_is_answered_while_all_threads_are_taken() -> None:
 
     asyncio.run(both())
     assert answered == ["/healthz", "/api/v1/"]
+
+
+def waited(events: list[dict[str, Any]], seconds: float = 5) -> tuple[bool, float]:
+    """Whether a call that waits was woken, and after how many seconds."""
+
+    async def receive() -> dict[str, Any]:
+        if not events:
+            await asyncio.sleep(60)
+        return events.pop(0)
+
+    async def wait() -> tuple[bool, float]:
+        begun = time.monotonic()
+        woken = await waiting.Waiters().wait(User(pk=1), Part(after=0), seconds, receive)
+        return woken, time.monotonic() - begun
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return asyncio.run(wait())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_client_that_leaves_is_not_waited_for() -> None:
+    woken, took = waited([piece(b""), {"type": "http.disconnect"}])
+    assert (woken, took < 0.4) == (False, True)
+
+
+def test_no_more_wait_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert waited([], seconds=0.1)[1] >= 0.1
+    monkeypatch.setattr(waiting, "MOST", 0)
+    woken, took = waited([])
+    assert (woken, took < 0.4) == (False, True)
+
+
+def test_who_waits_is_woken_when_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """His call, made once more, says so."""
+
+    def away() -> int:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(feed, "end", away)
+    woken, took = waited([])
+    assert (woken, took < 2) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"), [("", 0), ("wait=7", 7), ("wait=x", 0), ("wait=-1", 0), ("wait=9999", 0)]
+)
+def test_how_long_a_call_waits_is_read_off_its_query(query: str, seconds: int) -> None:
+    assert waiting.seconds_to_wait({"QUERY_STRING": query}) == seconds

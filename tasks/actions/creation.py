@@ -11,7 +11,7 @@ from typing import Any, cast
 from django.db import IntegrityError, connection, transaction
 
 from accounts.models import EVERYBODY, Group, User
-from tasks import errors, events, people, sql, work_items
+from tasks import errors, events, metrics, people, sql, work_items
 from tasks.calls import Call
 from tasks.lifecycle import ENDED, Kind, State
 from tasks.masking import masked_data
@@ -44,7 +44,8 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     Everybody is potential owner where none is named, the originator administrator. A task that
     asks for automatic claim and has exactly one user as potential owner is his from the start. A
     job that is not stored yet is made with them.
-    Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
+    Raises NotPermitted, InvalidArgument, ExternalIdTaken, KeyInUse, and what
+    `Reference.receiver` raises.
     """
     demand_creator(call)
     in_new_jobs = [d.task for d in drafts if d.task.job and d.task.job._state.adding]
@@ -53,6 +54,8 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
     found = _find_people(drafts, Reference.receiver)
     everybody = cache(_everybody)
     with transaction.atomic(durable=True):
+        if call.once is not None:
+            call.once.begin()
         for task in in_new_jobs:
             job = cast(Job, task.job)
             if job._state.adding:  # several tasks may share it
@@ -71,7 +74,11 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
             if not waiting:
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
-        return _insert(drafts, found, "created", call, at)
+        tasks = _insert(drafts, found, "created", call, at)
+        if call.once is not None:
+            call.once.keep(tasks)
+    metrics.count("create", {metrics.DONE: len(tasks)})
+    return tasks
 
 
 def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:
@@ -206,6 +213,7 @@ def _write(
         events.input_cte({**events.INPUT_COLUMNS, **NEW_COLUMNS}),
         insert(),
         *work_items.INSERTED,
+        events.concerned_cte(),
         events.RECORD,
     ]
     sql.run(

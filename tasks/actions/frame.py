@@ -18,10 +18,17 @@ from tasks.calls import Call, Outcome
 from tasks.lifecycle import ENDED, Operation, State
 from tasks.models import NO_DUE_DATE, canonical
 from tasks.people import Reference, named
-from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
+from tasks.querysets import (
+    VISIBLE_THROUGH,
+    is_open,
+    is_ready,
+    permission_ids,
+    roles_everywhere,
+)
 from tasks.roles import COLUMNS, TaskRole
 from tasks.work_items import LockedTask
 
+from .audience import concern
 from .statement import RECORD_BULK, demand, prepared, remove, task_from, update
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,9 +57,14 @@ class Run:
         self.refused: dict[UUID, errors.TaskError] = {}
         self.receiver: User | Group | None = None
         self.giver: User | Group | None = None
+        self.role: TaskRole | None = None
+        """The task role that is given or taken, where there is one."""
+        self.emptied: Sequence[TaskRole] = ()
+        """The task roles that all who hold them lose."""
         self._everywhere = roles_everywhere(call.actor) if call.actor else frozenset()
         self._held: dict[int, frozenset[TaskRole]] = {}
         self.outcome = Outcome(call.operation_id)
+        self.has_written = False
         self._columns: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
         self._parameters: dict[str, Any] = {}
@@ -164,6 +176,7 @@ class Run:
 
     def replace(self, role: TaskRole) -> None:
         """State that those in `named`, and nobody else, hold a granted role."""
+        self.emptied = (role,)
         self._leaving = work_items.REPLACED
         self._ctes += work_items.ADDED
         self._parameters |= {
@@ -185,6 +198,7 @@ class Run:
     def remove(self) -> None:
         """State that the tasks go, and with them everything but their history."""
         self._removes = True
+        self.emptied = VISIBLE_THROUGH
 
     def state_after(self, task: LockedTask) -> str:
         """The state in which the change leaves a task."""
@@ -238,7 +252,13 @@ class Run:
                 )
             )
 
-    def _owner_after(self, task: LockedTask) -> int | None:
+    @property
+    def removes(self) -> bool:
+        """Whether the tasks go."""
+        return self._removes
+
+    def owner_after(self, task: LockedTask) -> int | None:
+        """The primary key of the account that has the task after the change."""
         if "owner_id" in self._columns:
             return cast("int | None", self._columns["owner_id"])
         if task.owner_id is None:
@@ -248,7 +268,7 @@ class Run:
     def _change(self, task: LockedTask) -> Change:
         """What becomes of a task, and of all that are like it."""
         before, after = self._before(task), self._after(task)
-        state, owner = self.state_after(task), self._owner_after(task)
+        state, owner = self.state_after(task), self.owner_after(task)
         if state != task.state:
             before["state"], after["state"] = task.state, state
         if owner != task.owner_id:
@@ -278,6 +298,7 @@ class Run:
         tasks = [*self.allowed, *along]
         if self.call.dry_run or not self.ids or not (tasks or self.call.bulk):
             return
+        self.has_written = True
         at = self.at
         kinds = {task.alike: task for task in tasks}
         change_of = {alike: self._change(task) for alike, task in kinds.items()}
@@ -291,7 +312,9 @@ class Run:
             copies = (is_open(task.state), is_ready(task.state, task.kind, task.on_hold))
             if copies != (change_of[alike].open, change_of[alike].ready):
                 stale |= {"open", "ready"}
+        audience, concerned = concern(self, tasks)
         parameters = {
+            **concerned,
             **events.parameters(
                 self.operation.event,
                 self.call,
@@ -317,6 +340,7 @@ class Run:
                     "state": "%(states)s::text[]",
                     "open": "%(opens)s::bool[]",
                     "ready": "%(readies)s::bool[]",
+                    "concerned": "%(concerned)s::text[]",
                 }
             ),
             remove(whole=not self.call.bulk)
@@ -324,6 +348,7 @@ class Run:
             else update(columns, self._defaults, whole=not self.call.bulk),
             *work_items.deletion(self._leaving),
             *self._ctes,
+            events.concerned_cte(audience),
             events.RECORD,
         ]
         if stale and not self._removes:
@@ -421,6 +446,7 @@ def performing(
     RuntimeError inside another transaction, since what is answered must be committed.
     """
     run = Run(operation, ids, call)
+    run.role = role
     problem: errors.CallError | None = None
     may = call.may(operation.permission, operation.name)
     if may:  # names are looked up only for those who may use them
@@ -434,6 +460,8 @@ def performing(
         except errors.CallError as error:
             problem = error
     with nullcontext() if call.dry_run else transaction.atomic(durable=True):
+        if call.once is not None and not call.dry_run:
+            call.once.begin()
         if choose is not None:
             run.ids = choose()
         run.found = _locked(
@@ -449,6 +477,8 @@ def performing(
         yield run
         run._demand_reasons()
         run._write()
+        if call.once is not None and run.has_written:
+            call.once.keep(run.outcome)
 
 
 def _is_of(holder: User | Group, actor: User | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from django.db import Error
 
-from tasks import errors
+from tasks import errors, metrics
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import permission_for
 from tasks.masking import MASK
@@ -47,6 +48,9 @@ def action(act: Callable[..., Outcome]) -> Action:
             limit = call.actor.bulk_limit
         if limit is not None and call.processed + len(asked) > limit:
             raise errors.TooManyTasks(count=len(asked), limit=limit)
+        if call.once is not None and len(asked) > UNIT:
+            # What is kept under a key is kept in one transaction.
+            raise errors.TooManyTasks(count=len(asked), limit=UNIT)
         call = replace(call, arguments=as_json(arguments))
         if len(asked) <= UNIT:
             return act(asked, call=call, **arguments)
@@ -75,7 +79,19 @@ def action(act: Callable[..., Outcome]) -> Action:
             whole.refused.update(part.refused)
         return whole
 
-    ACTIONS[act.__name__] = cast(Action, in_units)
+    @wraps(act)
+    def counted(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
+        try:
+            outcome = in_units(ids, call=call, **arguments)
+        except errors.CallError as error:
+            metrics.count(act.__name__, {error.code: 1})
+            raise
+        if not call.dry_run:
+            codes = Counter(error.code for error in outcome.refused.values())
+            metrics.count(act.__name__, {metrics.DONE: len(outcome.done), **codes})
+        return outcome
+
+    ACTIONS[act.__name__] = cast(Action, counted)
     return ACTIONS[act.__name__]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from tasks import errors, work_items
+from tasks import errors, metrics, work_items
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import HELD, OPERATIONS, State
 from tasks.masking import masked_data
@@ -50,6 +50,7 @@ def claim_next(*, call: Call, groups: Sequence[Reference] | None = None) -> Task
         ) as run:
             run.change(owner_id=call.user_id, claimed_at=run.at)
         if run.outcome.done or not run.ids:
+            metrics.count("claim", {metrics.DONE: len(run.outcome.done)})
             return next(iter(run.outcome.tasks.values()), None)
         # It was given to others between the two looks at it, so the next one stands first.
 

@@ -62,6 +62,12 @@ RAW_PATH: Final = "tasks.raw_path"
 REFUSAL: Final = "tasks.refusal"
 """Keys that `keep_raw` adds to the WSGI environment."""
 
+WAITING: Final = "tasks.waiting"
+"""The key of the WSGI environment by which a view says what it waits for: (account, `feed.Part`).
+
+Its answer is right and may be sent at once; a server that can wait asks again when there is more.
+"""
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE: Final = re.compile(

@@ -19,7 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from taskmanager import demo_data
+from taskmanager import demo_data, metrics
 from taskmanager.server import Server, ServerError, address, free_port, web_command
 
 
@@ -58,6 +58,7 @@ class Command(BaseCommand):
             connection.close()
             port = free_port(0 if options["once"] else options["port"])
             web = web_command("127.0.0.1", port, workers=2, threads=4)
+            metrics.start_afresh(port)
             with Server(web, address("127.0.0.1", port), worker=not options["no_worker"]) as server:
                 server.demand_answers()
                 if options["once"]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from taskmanager import metrics
 from taskmanager.management.migrated import demand_migrated
 from taskmanager.server import Server, ServerError, address, demand_free, web_command
 
@@ -39,6 +40,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Serving {url} on {database}; Ctrl-C stops.")
         self.stdout.flush()
         web = web_command(host, port, options["workers"], options["threads"])
+        metrics.start_afresh(port)
         server = Server(web, url, worker=not options["no_worker"])
         try:
             demand_free(host, port)

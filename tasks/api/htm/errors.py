@@ -52,6 +52,8 @@ STATUSES: Final[dict[type[Refusal], Answer]] = {
     errors.ExternalIdTaken: Answer(409, "CWTKA0007E"),
     errors.FileTooLarge: Answer(413, "CWTKA0005E"),
     errors.TooManyTasks: Answer(413, "CWTKA0005E"),
+    errors.KeyReused: Answer(400, "CWTKA0122E"),
+    errors.KeyInUse: Answer(409, "CWTKA0062E"),
 }
 """The answer to each reason of the core (spec, sections 4.4 and 5.2). Lack of rights is 401."""
 

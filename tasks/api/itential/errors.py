@@ -44,6 +44,8 @@ STATUSES: dict[type[Refusal], int] = {
     errors.ExternalIdTaken: 409,
     errors.FileTooLarge: 413,
     errors.TooManyTasks: 413,
+    errors.KeyReused: 400,
+    errors.KeyInUse: 409,
 }
 """The status of each reason; Itential itself documents none but 500 (spec, 1.2 and 6)."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, cast
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, BinaryIO, ClassVar, Final, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.http import QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.http import parse_header_parameters
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import APIException, PermissionDenied, UnsupportedMediaType
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,10 +25,11 @@ from rest_framework.viewsets import ViewSet
 from accounts.authentication import BasicAuthentication, TokenAuthentication
 from accounts.models import User
 from tasks.actions import Call
-from tasks.api.middleware import LARGE_BODY, request_id_of
+from tasks.api.middleware import LARGE_BODY, SMALL_BODY, request_id_of
 from tasks.api.parsers import BadBody, StrictJSONParser
 from tasks.errors import Refusal
 from tasks.models import Channel
+from tasks.retries import Answered, Once
 from tasks.uuid7 import uuid_of
 
 from .errors import PROBLEM, BadSyntax, handle
@@ -37,6 +40,9 @@ FORMATS: Final = ("json", "api")
 
 MOST_TERMS: Final = 20
 """How often a parameter that may be repeated may be."""
+
+KEY_HEADER: Final = "Idempotency-Key"
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 _ETAG: Final = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 _ETAGS: Final = re.compile(rf"\s*{_ETAG}(\s*,\s*{_ETAG})*\s*")
@@ -68,6 +74,27 @@ class TaskDataParser(StrictJSONParser):
     free = frozenset({"input", "output", "fault"})
 
 
+class Again(Exception):
+    """Raised instead of a call that was answered before, under the same key."""
+
+    def __init__(self, answered: Answered) -> None:
+        super().__init__()
+        self.answered = answered
+
+    def response(self) -> HttpResponse:
+        """What was answered, and that it was before."""
+        headers = {**self.answered.headers, "Idempotency-Replayed": "true"}
+        response = HttpResponse(
+            self.answered.body,
+            status=self.answered.status,
+            headers=headers,
+            content_type=JSONRenderer.media_type,
+        )
+        if not self.answered.body:
+            del response["Content-Type"]
+        return response
+
+
 class NativeView(APIView):
     """A resource of this face: syntax first, then who asks, then the call."""
 
@@ -78,6 +105,9 @@ class NativeView(APIView):
     """The query parameters of a GET, besides `format`."""
     repeatable: ClassVar[frozenset[str]] = frozenset()
     """Those that may be given more than once."""
+    keeps_answers: ClassVar[bool] = True
+    """Whether calls may carry a key; an answer with a secret in it is never kept."""
+    _body: IO[bytes] | None = None
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Tokens, sessions, and Basic credentials if the site wants them."""
@@ -96,15 +126,51 @@ class NativeView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Everything before the call: syntax comes before credentials."""
         self.check_syntax(request)
+        keyed = KEY_HEADER in request.headers and request.method not in SAFE_METHODS
+        digest = self._digest(request._request) if keyed else b""
         super().initial(request, *args, **kwargs)
+        if keyed:
+            self.once = Once(self.user.pk, request.headers[KEY_HEADER], digest)
+            answered = self.once.earlier()
+            if answered is not None:
+                raise Again(answered)
+
+    def _digest(self, request: HttpRequest) -> bytes:
+        """What stands for a whole request; its body can be read afterwards as before.
+
+        Raises BadBody.
+        """
+        body = self._body = SpooledTemporaryFile(SMALL_BODY)  # noqa: SIM115 (closed with the answer)
+        digest = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
+        try:
+            while piece := request.read(64 * 1024):
+                digest.update(piece)
+                body.write(piece)
+        except OSError as error:
+            raise BadBody("unreadable_body", "The body could not be read.") from error
+        body.seek(0)
+        request._stream = cast(BinaryIO, body)
+        request._read_started = False  # type: ignore[attr-defined]
+        return digest.digest()
+
+    once: Once | None = None
+    """The key under which the call takes effect at most once, if it carries one."""
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for what can be told without looking anything up."""
+        if not _KEY.fullmatch(request.headers.get(KEY_HEADER, "-")):
+            detail = f"{KEY_HEADER} has 1 to 255 visible ASCII characters."
+            raise BadSyntax("invalid_header", detail)
+        if KEY_HEADER in request.headers and not self.keeps_answers:
+            detail = f"{KEY_HEADER} cannot be used here: a secret is answered once and never kept."
+            raise BadSyntax("invalid_header", detail)
         known = {"format"} | (self.parameters if request.method in ("GET", "HEAD") else set())
         check_parameters(request.query_params, known, self.repeatable)
 
     def handle_exception(self, exc: Exception) -> Response:
         """The problem document of an exception; for browsers as a page where that can be."""
+        if isinstance(exc, Again):
+            return cast(Response, exc.response())
         response = super().handle_exception(exc)
         if isinstance(exc, BadSyntax) or not isinstance(exc, (APIException, Refusal)):
             # A page names its reader, who may not be known yet, or cannot be looked up.
@@ -117,6 +183,8 @@ class NativeView(APIView):
     ) -> Response:
         """The answer with its media type."""
         response = super().finalize_response(request, response, *args, **kwargs)
+        if self._body is not None:
+            response._resource_closers.append(self._body.close)
         if not isinstance(response, Response):  # a file
             return cast(Response, response)
         if response.exception and response.accepted_renderer.format == "json":
@@ -131,7 +199,7 @@ class NativeView(APIView):
     def call(self, **more: Any) -> Call:
         """The call of the core that this request makes; `more` are further members of it."""
         request_id = request_id_of(self.request)
-        return Call(self.user, Channel.NATIVE, request_id=request_id, **more)
+        return Call(self.user, Channel.NATIVE, request_id=request_id, once=self.once, **more)
 
     def read_body(self, serializer: type[Serializer[Any]]) -> dict[str, Any]:
         """The validated body; no body at all stands for an empty object.

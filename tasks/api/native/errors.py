@@ -58,6 +58,8 @@ STATUSES: Final[dict[type[Refusal], int]] = {
     errors.ExternalIdTaken: 409,
     errors.FileTooLarge: 413,
     errors.TooManyTasks: 413,
+    errors.KeyReused: 422,
+    errors.KeyInUse: 409,
 }
 """The status of each reason of the core."""
 

@@ -40,6 +40,7 @@ class TokenEndpoint(NativeView):
     """Tokens for clients; errors are problem documents that say `error` as well, as OAuth wants."""
 
     example: ClassVar[dict[str, Any]] = {}
+    keeps_answers = False
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """None: the client says who it is in the call itself."""

@@ -23,7 +23,7 @@ from tasks.models import Channel
 
 from .base import NativeView
 from .directory import Linked, Listed
-from .pagination import NEWEST, Order
+from .pagination import NEWEST
 from .serializers import Strict
 from .serializers.fields import Flag, Moment, Names, Text
 
@@ -160,6 +160,7 @@ class Tokens(Listed):
 
     order = NEWEST
     filters = frozenset({"user"})
+    keeps_answers = False
 
     @property
     def example(self) -> dict[str, Any]:  # type: ignore[override]

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from tasks.actions import ACTIONS
 
 from . import directory, oauth, tokens
+from .feed import Events, HistoryViewSet
 from .parts import PartViewSet
 from .serializers import INPUTS
 from .views import Root, TaskViewSet, nothing_here
@@ -20,6 +21,7 @@ def _told(name: str) -> tuple[str, str, str]:
 
 urlpatterns = [
     path("v1/", Root.as_view(), name="root"),
+    path("v1/events/", Events.as_view(), name="events"),
     path(
         "v1/tasks/",
         TaskViewSet.as_view(
@@ -82,6 +84,15 @@ urlpatterns += [
         "v1/tasks/<str:pk>/attachments/<str:number>/",
         PartViewSet.as_view({"get": "download"}, name="Attachment", description=""),
         name="attachment",
+    ),
+    path(
+        "v1/tasks/<str:pk>/events/",
+        HistoryViewSet.as_view(
+            {"get": "events"},
+            name="Events",
+            description="What happened to the task, oldest first.",
+        ),
+        name="task-events",
     ),
     path(
         "v1/tasks/<str:pk>/permitted-operations/",

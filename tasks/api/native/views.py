@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -10,17 +11,20 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from tasks import actions, reading
-from tasks.actions import ACTIONS, Answer, Draft
+from tasks.actions import ACTIONS, Answer, Draft, Outcome
 from tasks.errors import AlreadyOwner, CallError, ExternalIdTaken, StaleTask
 from tasks.lifecycle import OPERATIONS
+from tasks.masking import masked_data
 from tasks.models import Task, canonical
 from tasks.people import group
 from tasks.querysets import TaskQuerySet
+from tasks.retries import Answered
 
 from . import directory, tokens
 from .base import NativeView, TaskView
@@ -46,6 +50,7 @@ REPEATABLE: Final = {name for name, operation in OPERATIONS.items() if operation
 
 RESOURCES: Final = {
     "tasks": "Work that waits for a person: find it, make it, act on it.",
+    "events": "What happened to tasks, for those who want to keep up.",
     **directory.RESOURCES,
     **tokens.RESOURCES,
 }
@@ -87,6 +92,9 @@ class TaskViewSet(TaskView):
     """The operation of the route, as the core names it."""
     answers: tuple[Answer, ...] = ()
     """What the account may do with the task that is shown, for its page."""
+
+    answered: Response | None = None
+    """The answer that is kept under the key of the call."""
 
     repeatable = frozenset({"state"})
     listing: Listing
@@ -151,14 +159,18 @@ class TaskViewSet(TaskView):
             raise
         if task.external_id is not None:
             task.request_digest = digest_of(request.data)
+        self._answer_with(lambda made: self._made(made[0]))
         try:
-            (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
+            made = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
         except ExternalIdTaken:
-            made = self._made_before(task)
-            if made is None:
+            before = self._made_before(task)
+            if before is None:
                 raise
-            return self._answer(made, 200, {"Location": task_url(made, request)})
-        return self._answer(task, 201, {"Location": task_url(task, request)})
+            return self._answer(before, 200, {"Location": task_url(before, request)})
+        return self.answered or self._made(made[0])
+
+    def _made(self, task: Task) -> Response:
+        return self._answer(task, 201, {"Location": task_url(task, self.request)})
 
     def claim_next(self, request: Request) -> Response:
         """Claim the first free task of the worklist: 200 with it, or 204 where there is none."""
@@ -168,8 +180,11 @@ class TaskViewSet(TaskView):
             actions.demand_claimer(self.call())
             raise
         named = None if groups is None else [group(name) for name in groups]
+        self._answer_with(lambda outcome: self._answer(outcome.one()))
         task = actions.claim_next(call=self.call(), groups=named)
-        return Response(status=204) if task is None else self._answer(task)
+        if task is None:
+            return Response(status=204)
+        return self.answered or self._answer(task)
 
     def _made_before(self, task: Task) -> Task | None:
         """The task that the same body has made already, if the account may see it."""
@@ -192,6 +207,7 @@ class TaskViewSet(TaskView):
 
     def operate(self, request: Request, pk: str) -> Response:
         """Do the operation of the route to one task."""
+        self._answer_with(lambda outcome: self._operated(outcome.one()))
         try:
             task = self._attempt(self._arguments(INPUTS[self.operation], AttachForm))
         except (APIException, CallError) as error:
@@ -199,9 +215,29 @@ class TaskViewSet(TaskView):
             # with the body.
             forbidden = actions.forbidden(self.operation, self.pk, self.call())
             raise forbidden or error from None
+        return self.answered or self._operated(task)
+
+    def _operated(self, task: Task) -> Response:
         if self.operation == "remove":
             return Response(status=204, headers={"ETag": _etag(task)})
         return self._answer(task)
+
+    def _answer_with(self, answer: Callable[[Any], Response]) -> None:
+        """Say how what this call does is answered, for a call that is answered once and again."""
+        if self.once is None:
+            return
+
+        def kept(done: Any) -> Answered:
+            self.answered = answer(done)
+            return as_kept(self.answered, self._secrets(done))
+
+        self.once.answer = kept
+
+    @staticmethod
+    def _secrets(done: Any) -> Sequence[str]:
+        """The pointers of what is secret in the task that a call was about."""
+        tasks = done.tasks.values() if isinstance(done, Outcome) else done
+        return [pointer for task in tasks for pointer in task.secret_pointers]
 
     def _arguments(self, body: type[Strict], form: type[Strict]) -> dict[str, Any]:
         """What the call says, in a body or, with a file, in a form."""
@@ -253,7 +289,11 @@ class TaskViewSet(TaskView):
             versions={pk: version for pk, version in ids.items() if version is not None},
             bulk=True,
         )
+        self._answer_with(self._operated_on_many)
         outcome = ACTIONS[self.operation](tuple(ids), call=call, **arguments)
+        return self.answered or self._operated_on_many(outcome)
+
+    def _operated_on_many(self, outcome: Outcome) -> Response:
         return Response(
             {
                 "operation_id": outcome.operation_id,
@@ -276,6 +316,20 @@ class TaskViewSet(TaskView):
         (document,) = documents([reading.read(task, self.user)], self.request)
         headers = {"ETag": _etag(task), **(headers or {})}
         return Response({**document, **members}, status=status, headers=headers)
+
+
+def as_kept(response: Response, secrets: Sequence[str]) -> Answered:
+    """An answer as it is kept; nothing that a task marks secret is kept outside the task."""
+    data = response.data
+    if secrets:
+        data = {**data, **masked_data(secrets, **{name: data[name] for name in DATA})}
+    body = b"" if data is None else JSONRenderer().render(data)
+    headers = {name: response[name] for name in ("ETag", "Location") if name in response}
+    return Answered(response.status_code, headers, body)
+
+
+DATA: Final = ("input", "output", "fault")
+"""The members of a task's document in which there may be secrets."""
 
 
 def digest_of(body: Any) -> bytes:

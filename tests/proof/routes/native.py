@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from tasks.api.native import views
 from tasks.api.native.directory import Listed
+from tasks.api.native.feed import HistoryViewSet
 from tasks.api.native.oauth import TokenEndpoint
 from tasks.api.native.parts import PartViewSet
 from tasks.api.native.tokens import Tokens
@@ -92,7 +93,7 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
         elif action in WRITES:
             maker = _writing(method.upper(), pattern, WRITES[action])
             yield Route(**shared, maker=maker, on_task=True)
-        elif method == "get" and (view is PartViewSet or pattern.count("<") <= 1):
+        elif method == "get" and (view in (PartViewSet, HistoryViewSet) or pattern.count("<") <= 1):
             on_task = "<str:pk>" in pattern
             yield Route(**shared, maker=_reading(pattern), on_task=on_task, takes_body=False)
         else:
