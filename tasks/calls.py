@@ -51,13 +51,15 @@ class Call:
 class Outcome:
     """What came of a call: each id once, in `done` (its version now) or in `refused` (why).
 
-    `tasks` holds the task as it was committed when the call was about a single one.
+    `tasks` holds the task as it was committed when the call was about a single one. `kept` says of
+    a task that was done what was left as it is, and why: [{field, code, detail}].
     """
 
     operation_id: UUID
     done: dict[UUID, int] = field(default_factory=dict)
     refused: dict[UUID, errors.TaskError] = field(default_factory=dict)
     tasks: dict[UUID, Task] = field(default_factory=dict)
+    kept: dict[UUID, list[dict[str, str]]] = field(default_factory=dict)
 
     def one(self) -> Task:
         """The task of a call about one task. Raises the TaskError it was refused with."""

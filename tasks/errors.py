@@ -128,6 +128,16 @@ class NotAttempted(TaskError):
     message = "The task was left as it is, because {why}; try again."
 
 
+class NothingToUndo(TaskError):
+    code = "nothing_to_undo"
+    message = "Nothing of it can be put back: {why}."
+
+
+class TooLateToUndo(TaskError):
+    code = "too_late_to_undo"
+    message = "It was done more than {days} days ago, so it can no longer be undone."
+
+
 class NotPermitted(CallError):
     code = "not_permitted"
     message = "You are not permitted to {operation}."
@@ -163,6 +173,11 @@ class InvalidArgument(CallError):
 
     code = "invalid_argument"
     message = "{field}: {why}"
+
+
+class Irreversible(CallError):
+    code = "irreversible"
+    message = "What was done by {operation} cannot be undone."
 
 
 class ExternalIdTaken(CallError):

@@ -24,6 +24,7 @@ from .course import (
 from .creation import Draft, create, demand_creator, import_
 from .handover import delegate, forward, grant, nominate, revoke, transfer
 from .properties import attach, comment, set_priority, update
+from .undo import irreversible, undo
 from .units import ACTIONS, UNIT, Action, carry_out, plan
 from .work import (
     assign,
@@ -68,6 +69,7 @@ __all__ = [
     "forward",
     "grant",
     "import_",
+    "irreversible",
     "mark_claimable",
     "mark_unclaimable",
     "nominate",
@@ -89,5 +91,6 @@ __all__ = [
     "suspend",
     "suspend_and_release",
     "transfer",
+    "undo",
     "update",
 ]

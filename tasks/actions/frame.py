@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, cast
@@ -20,9 +20,18 @@ from tasks.models import NO_DUE_DATE, canonical
 from tasks.people import Reference, named
 from tasks.querysets import is_open, is_ready, permission_ids, roles_everywhere
 from tasks.roles import COLUMNS, TaskRole
-from tasks.work_items import LockedTask
+from tasks.work_items import LockedTask, RoleRow
 
-from .statement import RECORD_BULK, demand, prepared, remove, task_from, update
+from .statement import (
+    RECORD_BULK,
+    demand,
+    each_columns,
+    each_parameters,
+    prepared,
+    remove,
+    task_from,
+    update,
+)
 
 
 class Run:
@@ -49,6 +58,9 @@ class Run:
         self._after: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
         self._target: State | Callable[[LockedTask], State] | None = None
         self.named: list[User | Group] = []
+        self.initiated: Container[UUID] = ()
+        self._each: Mapping[UUID, Mapping[str, Any]] = {}
+        self._names: Mapping[int, str] = {}
 
     @property
     def allowed(self) -> list[LockedTask]:
@@ -96,6 +108,8 @@ class Run:
             return frozenset()
         if task.id not in self._held:
             held = task.roles(self.call.user_id, task.permissions)
+            if task.id in self.initiated:
+                held |= {TaskRole.ADMINISTRATOR}
             self._held[task.id] = held | self._everywhere
         return self._held[task.id]
 
@@ -119,6 +133,24 @@ class Run:
         self._columns = columns
         self._defaults = dict(defaults or {})
         self._before, self._after = before, after
+
+    def change_each(
+        self,
+        values: Mapping[UUID, Mapping[str, Any]],
+        *,
+        names: Mapping[int, str],
+        leaving: Sequence[RoleRow],
+        arriving: Sequence[RoleRow],
+    ) -> None:
+        """State, after `change`, what differs from task to task: columns by task id, and role rows.
+
+        A column that one task has and another has not stays as it is in the other. `names` are the
+        user names of accounts that become owners.
+        """
+        self._each, self._names = values, names
+        self._leaving, self._ctes = work_items.LEAVING, work_items.ARRIVING
+        self._parameters |= work_items.row_parameters("leaving", leaving)
+        self._parameters |= work_items.row_parameters("arriving", arriving)
 
     def move(self, role: TaskRole) -> None:
         """State that the work items of a granted role change: from `giver`, to `receiver`."""
@@ -202,7 +234,14 @@ class Run:
                 )
             )
 
+    def _hold_after(self, task: LockedTask) -> bool:
+        each = self._each.get(task.id, {})
+        return bool(each.get("on_hold", self._columns.get("on_hold", task.on_hold)))
+
     def _owner_after(self, task: LockedTask) -> int | None:
+        each = self._each.get(task.id, {})
+        if "owner_id" in each:
+            return cast("int | None", each["owner_id"])
         if "owner_id" in self._columns:
             return cast("int | None", self._columns["owner_id"])
         if task.owner_id is None:
@@ -217,7 +256,7 @@ class Run:
         if owner != task.owner_id:
             before["owner"] = task.owner_name
             after["owner"] = None if owner is None else self._name_of(owner)
-        hold = self._columns.get("on_hold", task.on_hold)
+        hold = self._hold_after(task)
         if hold != task.on_hold:
             before["on_hold"], after["on_hold"] = task.on_hold, hold
         return events.Entry(
@@ -225,6 +264,8 @@ class Run:
         )
 
     def _name_of(self, user_id: int) -> str:
+        if user_id in self._names:
+            return self._names[user_id]
         for user in (self.receiver, self.call.actor):
             if isinstance(user, User) and user.pk == user_id:
                 return user.username
@@ -238,16 +279,17 @@ class Run:
             return
         at = self.at
         states = [self.state_after(task) for task in allowed]
-        holds = [self._columns.get("on_hold", task.on_hold) for task in allowed]
+        holds = [self._hold_after(task) for task in allowed]
         copies = [
             (is_open(state), is_ready(state, task.kind, hold))
             for task, state, hold in zip(allowed, states, holds, strict=True)
         ]
         columns = dict(self._columns)
-        if any((task.state in ENDED) != (self._ends(task)) for task in allowed):
+        each = sorted({name for values in self._each.values() for name in values})
+        if not self._each and any((task.state in ENDED) != (self._ends(task)) for task in allowed):
             columns["ended_at"] = at if self._ends(allowed[0]) else None
         copied = {"priority": "priority", "due_at": "due"}
-        stale = {copy for column, copy in copied.items() if column in columns}
+        stale = {copy for column, copy in copied.items() if column in (*columns, *each)}
         if copies != [(is_open(t.state), is_ready(t.state, t.kind, t.on_hold)) for t in allowed]:
             stale |= {"open", "ready"}
         parameters = {
@@ -261,6 +303,7 @@ class Run:
             **self._parameters,
             **{name: prepared(name, value) for name, value in columns.items()},
             **{name: prepared(name, value) for name, value in self._defaults.items()},
+            **each_parameters(each, [self._each.get(task.id, {}) for task in allowed]),
             "states": states,
             "opens": [copy[0] for copy in copies],
             "readies": [copy[1] for copy in copies],
@@ -273,17 +316,18 @@ class Run:
                     "state": "%(states)s::text[]",
                     "open": "%(opens)s::bool[]",
                     "ready": "%(readies)s::bool[]",
+                    **each_columns(each),
                 }
             ),
             remove(whole=not self.call.bulk)
             if self._removes
-            else update(columns, self._defaults, whole=not self.call.bulk),
+            else update(columns, self._defaults, each, whole=not self.call.bulk),
             *work_items.deletion(self._leaving),
             *self._ctes,
             events.RECORD,
         ]
         if stale and not self._removes:
-            ctes.append(work_items.sync(sorted(stale), self._leaving))
+            ctes.append(work_items.sync(sorted(stale), self._leaving, each=bool(each)))
         if self.call.bulk:
             self._write_bulk(ctes, parameters, len(allowed))
         else:
@@ -329,6 +373,7 @@ class Run:
             ],
             "bulk_done": len(self.outcome.done),
             "bulk_before": self.call.processed,
+            "bulk_kept": json.dumps({str(pk): kept for pk, kept in self.outcome.kept.items()}),
             "bulk_refused": json.dumps(
                 {
                     str(pk): {"code": error.code, "detail": error.text}
@@ -361,6 +406,7 @@ def performing(
     named: Sequence[Reference] = (),
     across: bool = False,
     columns: Sequence[str] = (),
+    initiated: Container[UUID] = (),
     valid: Callable[[LockedTask], errors.TaskError | None] = lambda task: None,
 ) -> Iterator[Run]:
     """One operation on some tasks, from lock to commit; the body says what changes.
@@ -369,12 +415,14 @@ def performing(
     `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
     gives `role`, from user to group only where it goes `across`; `named` are others to be found,
     who are to get work, and a user among them who is alone receives; `columns` are further columns
-    of the tasks for the body to look at.
+    of the tasks for the body to look at. Of the tasks in `initiated` the actor counts as
+    administrator, since it is his own doing that is undone.
 
     Raises CallError for what is wrong with the call, once it is known that the caller may know;
     RuntimeError inside another transaction, since what is answered must be committed.
     """
     run = Run(operation, ids, call)
+    run.initiated = initiated
     problem: errors.CallError | None = None
     if call.may(operation.permission):  # names are looked up only for those who may use them
         try:

@@ -13,7 +13,7 @@ from django.db import Error
 
 from tasks import errors
 from tasks.calls import Call, Outcome
-from tasks.lifecycle import permission_for
+from tasks.lifecycle import permission_for, rows_of
 from tasks.masking import MASK
 from tasks.models import BulkOperation
 from tasks.people import Reference
@@ -43,7 +43,12 @@ def action(act: Callable[..., Outcome]) -> Action:
     def in_units(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
         asked = list(dict.fromkeys(ids))
         limit = None
-        if call.bulk and call.actor and call.may(permission_for(act.__name__)):
+        if (
+            call.bulk
+            and call.actor
+            and rows_of(act.__name__)[0].limited
+            and call.may(permission_for(act.__name__))
+        ):
             limit = call.actor.bulk_limit
         if limit is not None and call.processed + len(asked) > limit:
             raise errors.TooManyTasks(count=len(asked), limit=limit)
@@ -73,6 +78,7 @@ def action(act: Callable[..., Outcome]) -> Action:
                 part = recorded
             whole.done.update(part.done)
             whole.refused.update(part.refused)
+            whole.kept.update(part.kept)
         return whole
 
     ACTIONS[act.__name__] = cast(Action, in_units)
@@ -93,6 +99,8 @@ def _recorded(call: Call, unit: Sequence[UUID], start: int) -> Outcome | None:
         refused = stored.refused.get(str(pk))
         if refused is None:
             part.done[pk] = version + 1
+            if str(pk) in stored.kept:
+                part.kept[pk] = stored.kept[str(pk)]
         else:
             part.refused[pk] = errors.recorded(refused["code"], refused["detail"])
     return part

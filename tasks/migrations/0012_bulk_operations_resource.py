@@ -1,0 +1,61 @@
+"""Bulk operations that a worker carries out, what an undo kept, and audit events by their time."""
+
+from typing import ClassVar
+
+import django.contrib.postgres.indexes
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    """Columns with defaults of the database, so that the code before this one can still write."""
+
+    dependencies: ClassVar = [("tasks", "0007_worker_heartbeat")]
+
+    operations: ClassVar = [
+        migrations.AddField(
+            model_name="bulkoperation",
+            name="background",
+            field=models.BooleanField(db_default=False, default=False),
+        ),
+        migrations.AddField(
+            model_name="bulkoperation",
+            name="failure",
+            field=models.JSONField(
+                help_text="Why it could not go on: {code, detail}, where it failed.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="bulkoperation",
+            name="kept",
+            field=models.JSONField(db_default={}, default=dict),
+        ),
+        migrations.AlterField(
+            model_name="bulkoperation",
+            name="status",
+            field=models.CharField(
+                choices=[
+                    ("draft", "tasks chosen"),
+                    ("planned", "planned"),
+                    ("running", "running"),
+                    ("done", "done"),
+                    ("waiting", "waiting"),
+                    ("cancelled", "cancelled"),
+                    ("failed", "failed"),
+                ],
+                default="done",
+                max_length=16,
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="auditevent",
+            index=django.contrib.postgres.indexes.BrinIndex(fields=["at"], name="audit_at"),
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperation",
+            index=models.Index(
+                condition=models.Q(background=True, status__in=["running", "waiting"]),
+                fields=["created_at"],
+                name="bulk_for_worker",
+            ),
+        ),
+    ]
