@@ -20,7 +20,7 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
-from . import clock, leavers, seals
+from . import bulk, clock, leavers, seals
 from .models import WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,16 @@ def sweep(context: JobContext, timestamp: int) -> None:
     swept = clock.sweep(stopping=context.should_abort)
     if any(swept):
         logger.info("Swept: %s woken, %s expired, %s left for now.", *swept)
+
+
+# What somebody waits for begins within a second.
+@app.periodic(cron="* * * * * *")
+@app.task(name="bulk", queueing_lock="bulk", pass_context=True)
+def carry_out(context: JobContext, timestamp: int) -> None:
+    """Carry out the operations on many tasks that were put off."""
+    units = bulk.work(stopping=context.should_abort)
+    if units:
+        logger.info("%s units of bulk operations carried out.", units)
 
 
 @app.periodic(cron="* * * * *")

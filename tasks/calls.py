@@ -21,6 +21,7 @@ class Call:
     `actor` None is the system itself. `versions` are the versions the caller expects, by task id.
     `bulk` calls are recorded as a BulkOperation under `operation_id`, which all events of the call
     carry; `processed` counts the tasks of a stored one that earlier units have dealt with.
+    An `atomic` call changes nothing where any task is refused; it has to fit into one unit.
     A `dry_run` locks and writes nothing and answers what would happen.
     """
 
@@ -31,6 +32,7 @@ class Call:
     versions: Mapping[UUID, int] = field(default_factory=dict)
     bulk: bool = False
     dry_run: bool = False
+    atomic: bool = False
     operation_id: UUID = field(default_factory=uuid7)
     processed: int = 0
     on_behalf_of: str = ""

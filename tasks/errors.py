@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 
 class Refusal(Exception):
@@ -178,6 +180,31 @@ class InvalidArgument(CallError):
 class Irreversible(CallError):
     code = "irreversible"
     message = "What was done by {operation} cannot be undone."
+
+
+class NotAllDone(CallError):
+    """An atomic call of which some tasks are refused; `refused` has all the reasons."""
+
+    code = "not_all_done"
+    message = "{count} of the tasks would be refused, so nothing was changed."
+    refused: Mapping[UUID, TaskError]
+
+    @classmethod
+    def of(cls, refused: Mapping[UUID, TaskError]) -> NotAllDone:
+        """The error with all the reasons."""
+        error = cls(count=len(refused))
+        error.refused = refused
+        return error
+
+
+class StillRunning(CallError):
+    code = "still_running"
+    message = "The operation is still being carried out; wait for its end, or cancel it."
+
+
+class AlreadyFinished(CallError):
+    code = "already_finished"
+    message = "The operation has already come to its end."
 
 
 class ExternalIdTaken(CallError):

@@ -275,6 +275,8 @@ class Run:
         """Change and record, in one statement."""
         allowed = [*self.allowed, *self.along]
         self._answer_for(allowed)
+        if self.call.atomic and self.outcome.refused and not self.call.dry_run:
+            raise errors.NotAllDone.of(self.outcome.refused)
         if self.call.dry_run or not self.ids or not (allowed or self.call.bulk):
             return
         at = self.at

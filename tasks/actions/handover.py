@@ -40,7 +40,7 @@ def nominate(ids: Sequence[UUID], *, call: Call, people: Sequence[Reference]) ->
 
 
 def _nominated(run: Run, start: dict[str, Any]) -> dict[str, Any]:
-    """What changes in a task that is nominated; the audit names all potential owners, old and new."""
+    """What changes in a task that is nominated; the audit names old and new potential owners."""
     starter, role = start["after"], TaskRole.POTENTIAL_OWNER
     offered = work_items.holders_of([task.id for task in run.allowed], role)
     named = [tagged(one) for one in run.named]

@@ -84,8 +84,10 @@ def each_parameters(
 
 
 def _as_text(name: str, value: Any) -> str | None:
-    if value is None or isinstance(value, datetime):
-        return value and value.isoformat()
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
     return json.dumps(value) if isinstance(_field(name), JSONField) else str(value)
 
 

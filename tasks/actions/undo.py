@@ -61,7 +61,7 @@ class Effect(NamedTuple):
 
 @dataclass
 class Restored:
-    """What an undo makes of one task: new values of columns, role rows, and what it has to leave."""
+    """What an undo makes of one task: new values, role rows, and what it has to leave."""
 
     columns: dict[str, Any] = field(default_factory=dict)
     before: dict[str, Any] = field(default_factory=dict)
@@ -174,7 +174,9 @@ def _effects(ids: Sequence[UUID], events: QuerySet[AuditEvent]) -> dict[UUID, li
     for pk, event, version, at, actor_id, before, after in rows.values_list(
         "task_id", "event", "version", "at", "actor_id", "before", "after"
     ):
-        effect = Effect(event, version, at, actor_id, _values(before, after), _moves(before, after))
+        # They are JSON, though kept as text.
+        had, has = cast("dict[str, Any]", before), cast("dict[str, Any]", after)
+        effect = Effect(event, version, at, actor_id, _values(had, has), _moves(had, has))
         found.setdefault(pk, []).append(effect)
     return found
 
@@ -247,10 +249,10 @@ class _People:
         }
         self.excluded = work_items.excluded(candidates) if candidates else set()
         groups = [
-            one.pk
+            excluding.pk
             for effect in some
             for holder in effect.rows.get(TaskRole.EXCLUDED_OWNER, ((), ()))[0]
-            if isinstance(one := self.found.get(holder), Group)
+            if isinstance(excluding := self.found.get(holder), Group)
         ]
         members = EffectiveMembership.objects.filter(group__in=groups, lead=False)
         self.members = set(members.values_list("group_id", "user_id")) if groups else set()
@@ -462,7 +464,8 @@ def _times_before(effects: Mapping[UUID, Sequence[Effect]], ids: Sequence[UUID])
     rows = events.order_by("task_id", "version").values_list(
         "task_id", "version", "event", "at", "after"
     )
-    for pk, version, event, at, after in rows.iterator(10_000):
+    for pk, version, event, at, text in rows.iterator(10_000):
+        after = cast("dict[str, Any]", text)
         if pk != current:
             current, running = pk, dict.fromkeys(_TIMES)
         if version in acts[pk]:

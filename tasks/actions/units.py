@@ -42,17 +42,11 @@ def action(act: Callable[..., Outcome]) -> Action:
     @wraps(act)
     def in_units(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
         asked = list(dict.fromkeys(ids))
-        limit = None
-        if (
-            call.bulk
-            and call.actor
-            and rows_of(act.__name__)[0].limited
-            and call.may(permission_for(act.__name__))
-        ):
-            limit = call.actor.bulk_limit
-        if limit is not None and call.processed + len(asked) > limit:
-            raise errors.TooManyTasks(count=len(asked), limit=limit)
+        if call.bulk:
+            _demand_within_limit(act.__name__, call.processed + len(asked), call)
         call = replace(call, arguments=as_json(arguments))
+        if call.atomic and call.processed + len(asked) > UNIT:
+            raise errors.InvalidArgument(field="atomic", why=f"at most {UNIT:,} tasks")
         if len(asked) <= UNIT:
             return act(asked, call=call, **arguments)
         if call.bulk and not call.dry_run:
@@ -83,6 +77,13 @@ def action(act: Callable[..., Outcome]) -> Action:
 
     ACTIONS[act.__name__] = cast(Action, in_units)
     return ACTIONS[act.__name__]
+
+
+def _demand_within_limit(name: str, count: int, call: Call) -> None:
+    limited = rows_of(name)[0].limited and call.may(permission_for(name))
+    limit = call.actor.bulk_limit if limited and call.actor else None
+    if limit is not None and count > limit:
+        raise errors.TooManyTasks(count=count, limit=limit)
 
 
 def _recorded(call: Call, unit: Sequence[UUID], start: int) -> Outcome | None:
@@ -145,6 +146,8 @@ def store(
     versions: Sequence[int],
     call: Call,
     status: BulkOperation.Status,
+    *,
+    background: bool = False,
 ) -> BulkOperation:
     """Keep a bulk call that is yet to be carried out; one that is stored already stays."""
     stored, _ = BulkOperation.objects.get_or_create(
@@ -159,9 +162,73 @@ def store(
             "status": status,
             "ids": list(ids),
             "versions": list(versions),
+            "background": background,
         },
     )
     return stored
+
+
+def put_off(
+    name: str, versions: Mapping[UUID, int], *, call: Call, **arguments: Any
+) -> BulkOperation:
+    """Store a bulk act for a worker; `versions` has its tasks, with 0 where any version will do.
+
+    Raises TooManyTasks above the bulk limit of the actor's roles, and InvalidArgument where it
+    cannot be kept for later.
+    """
+    _demand_nothing_secret(arguments)
+    _demand_within_limit(name, len(versions), call)
+    if call.atomic and len(versions) > UNIT:
+        raise errors.InvalidArgument(field="atomic", why=f"at most {UNIT:,} tasks")
+    call = replace(call, arguments=as_json(arguments) | ({"atomic": True} if call.atomic else {}))
+    return store(
+        name,
+        list(versions),
+        list(versions.values()),
+        call,
+        BulkOperation.Status.WAITING,
+        background=True,
+    )
+
+
+def take_further(stored: BulkOperation, *, call: Call) -> Outcome:
+    """Carry out the next unit of a bulk act that was put off. Raises CallError."""
+    done = stored.processed
+    unit = stored.ids[done : done + UNIT]
+    versions = zip(unit, stored.versions[done : done + UNIT], strict=True)
+    arguments = dict(stored.arguments)
+    atomic = arguments.pop("atomic", False)
+    return ACTIONS[stored.operation](
+        unit,
+        call=replace(
+            call,
+            bulk=True,
+            operation_id=stored.pk,
+            processed=done,
+            reason=stored.reason,
+            atomic=atomic,
+            versions={pk: version for pk, version in versions if version},
+        ),
+        **_arguments(arguments),
+    )
+
+
+def repeat(stored: BulkOperation, ids: Sequence[UUID], *, call: Call) -> Outcome | BulkOperation:
+    """Do what a stored operation says to some tasks anew: at once, or put off where many.
+
+    Raises what the operation raises, and InvalidArgument where its data was not kept.
+    """
+    _demand_nothing_secret(stored.arguments)
+    arguments = _arguments({k: v for k, v in stored.arguments.items() if k != "atomic"})
+    call = replace(call, bulk=True, reason=stored.reason)
+    if len(ids) > UNIT:
+        return put_off(stored.operation, dict.fromkeys(ids, 0), call=call, **arguments)
+    return ACTIONS[stored.operation](ids, call=call, **arguments)
+
+
+def _arguments(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What `as_json` made of arguments as they were."""
+    return {name: _referred(value) if name in REFERENCES else value for name, value in kept.items()}
 
 
 def plan(
@@ -197,10 +264,7 @@ def carry_out(stored: BulkOperation, *, call: Call) -> Outcome:
     if stored.status == BulkOperation.Status.DONE:
         raise errors.InvalidArgument(field="operation", why="it has already been carried out")
     _demand_nothing_secret(stored.arguments)
-    arguments = {
-        name: _referred(value) if name in REFERENCES else value
-        for name, value in stored.arguments.items()
-    }
+    arguments = _arguments(stored.arguments)
     rest = stored.ids[stored.processed :]
     return ACTIONS[stored.operation](
         rest,

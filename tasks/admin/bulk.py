@@ -299,7 +299,7 @@ class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[typ
 
     def _go_on(self, request: HttpRequest, stored: BulkOperation) -> HttpResponse:
         """Take up an operation that was interrupted; one that is done stays as it is."""
-        if stored.status == Status.DONE:
+        if stored.background or stored.status == Status.DONE:
             messages.info(request, "This has been carried out already; nothing was changed again.")
             return HttpResponseRedirect(_url(stored))
         return self._carry_out(request, stored, call_of(request))
@@ -378,6 +378,9 @@ def standing(stored: BulkOperation) -> SafeString:
         Status.PLANNED: "not confirmed",
         Status.RUNNING: "interrupted or running",
         Status.DONE: "carried out",
+        Status.WAITING: "waiting for a worker",
+        Status.CANCELLED: "cancelled",
+        Status.FAILED: "failed",
     }[Status(stored.status)]
     return format_html('<span class="chip chip-bulk-{}">{}</span>', stored.status, text)
 

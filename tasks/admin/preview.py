@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 from uuid import UUID
 
-from django.db.models import Count, F, Func, Q, QuerySet
+from django.db.models import Count, F, Func, QuerySet
 
-from accounts.models import Group, User
-from tasks import work_items
-from tasks.actions import UNIT, Outcome
-from tasks.errors import CallError
+from accounts.models import User
+from tasks import bulk
+from tasks.actions import Outcome
 from tasks.lifecycle import HELD, State
 from tasks.models import BulkOperation, Task
-from tasks.people import Reference
-from tasks.roles import COLUMNS, TaskRole
 
 from . import words
 
@@ -163,36 +159,8 @@ def _names(pks: Iterable[UUID], user: User) -> dict[UUID, str]:
 def _foresee_transfer(
     preview: Preview, stored: BulkOperation, done: Sequence[UUID], user: User
 ) -> None:
-    role = TaskRole(stored.arguments["role"])
-    giver = stored.arguments.get("from_")
-    try:
-        receiver = Reference(**stored.arguments["to"]).find()
-        source = Reference(**giver).find() if giver else user
-    except CallError:
-        return
-    open_tasks: QuerySet[Task] = Task.objects.visible_to(user).open()
-    moving = open_tasks.filter(pk__in=done).count()
-    has, had = _having(receiver, role), _having(source, role)
-    now, before = open_tasks.filter(has).count(), open_tasks.filter(had).count()
-    merging = 0 if role in COLUMNS else open_tasks.filter(has, pk__in=done).count()
     preview.loads = [
-        Load(words.holder(receiver), now, now + moving - merging),
-        Load(words.holder(source), before, before - moving),
+        Load(words.holder(load.who), load.now, load.then)
+        for load in bulk.loads("transfer", stored.arguments, done, user)
     ]
-    if role is TaskRole.OWNER and isinstance(receiver, User):
-        preview.strangers = sum(
-            TaskRole.POTENTIAL_OWNER not in task.roles(receiver.pk, task.permissions)
-            for start in range(0, len(done), UNIT)
-            for task in work_items.lock(
-                done[start : start + UNIT], receiver, locking=False
-            ).values()
-        )
-
-
-def _having(holder: User | Group, role: TaskRole) -> Q:
-    """The tasks on which an account or group holds a role itself."""
-    if role in COLUMNS:
-        return Q(**{role.value: holder})
-    kind: Literal["user", "group"] = "user" if isinstance(holder, User) else "group"
-    given = Task.objects.given_to(kind, holder.pk, role, open_only=True)
-    return Q(pk__in=given.values("pk"))
+    preview.strangers = len(bulk.strangers("transfer", stored.arguments, done, user))

@@ -104,8 +104,8 @@ class Operation:
     holds the task. `makes_owner`: the receiver becomes the owner, so must not be
     excluded. `receivers`: for each task role of the caller, the roles of which the receiver must
     hold one; None means anybody. `receiver_permission`: a permission that makes a receiver
-    eligible too. `reversible`: what it did can be put back by undo; where not, nothing that stands
-    in the task's record can make it undone. `limited`: the bulk limit of the caller's roles applies.
+    eligible too. `reversible`: undo can put back what it did. `limited`: the bulk limit of the
+    caller's roles applies.
     """
 
     name: str

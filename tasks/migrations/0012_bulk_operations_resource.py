@@ -2,12 +2,18 @@
 
 from typing import ClassVar
 
-import django.contrib.postgres.indexes
+from django.contrib.postgres.indexes import BrinIndex
+from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Columns with defaults of the database, so that the code before this one can still write."""
+    """Columns with defaults of the database, so that the code before this one can still write.
+
+    The indexes are built beside the work that goes on, so outside a transaction.
+    """
+
+    atomic = False
 
     dependencies: ClassVar = [("tasks", "0007_worker_heartbeat")]
 
@@ -46,11 +52,11 @@ class Migration(migrations.Migration):
                 max_length=16,
             ),
         ),
-        migrations.AddIndex(
+        AddIndexConcurrently(
             model_name="auditevent",
-            index=django.contrib.postgres.indexes.BrinIndex(fields=["at"], name="audit_at"),
+            index=BrinIndex(fields=["at"], name="audit_at"),
         ),
-        migrations.AddIndex(
+        AddIndexConcurrently(
             model_name="bulkoperation",
             index=models.Index(
                 condition=models.Q(background=True, status__in=["running", "waiting"]),

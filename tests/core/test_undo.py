@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,9 +15,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from tasks import actions, events
-from tasks.actions import ACTIONS, Call, Outcome
+from tasks.actions import ACTIONS, Outcome
 from tasks.errors import InvalidArgument, Irreversible, TaskError
-from tasks.lifecycle import HELD, UNDO, State, irreversible_events
+from tasks.lifecycle import HELD, State, irreversible_events
 from tasks.models import AuditEvent, BulkOperation, Task, TaskGroupRole, TaskUserRole
 from tasks.people import group, user
 from tasks.roles import TaskRole
@@ -497,6 +496,8 @@ def test_a_wrong_move_of_4000_tasks_is_restored_by_its_lead_within_two_minutes(
 ) -> None:
     tasks = make_tasks(4000, cast.dave, [cast.noc])
     bulk("assign", tasks[:2000], cast.alice, to=user("bob"))
+    with connection.cursor() as cursor:  # as it would by itself, were the tasks committed
+        cursor.execute("analyze")
     before = standing(*tasks[:50], *tasks[-50:])
     act = forwarded(cast, *tasks)
     started = time.monotonic()
@@ -511,4 +512,4 @@ def test_a_wrong_move_of_4000_tasks_is_restored_by_its_lead_within_two_minutes(
     assert standing(*tasks[:50], *tasks[-50:]) == before
     held_now = Task.objects.filter(state__in=HELD, owner=cast.bob).count()
     assert (held_now, Task.objects.filter(state="ready", owner=None).count()) == (2000, 2000)
-    assert took < 30
+    assert took < 120

@@ -528,10 +528,10 @@ def test_without_the_permission_each_visible_item_is_refused_and_no_name_looked_
 
 
 def test_too_many_ids_are_refused_as_a_whole(cast: Cast) -> None:
-    body = {"ids": [str(MISSING)] * 10_001}
+    body = {"ids": [str(MISSING)] * 100_001}
     before = everything()
     document = assert_problem(Api(cast.dave).post(bulk_path("claim"), body), 413, "too_many_tasks")
-    assert document["detail"].startswith("10001 tasks are more than the 10000")
+    assert document["detail"].startswith("100001 tasks are more than the 100000")
     assert everything() == before
     body = {"ids": [str(MISSING)] * 10_000}
     assert len(Api(cast.dave).post(bulk_path("claim"), body).json()["refused"]) == 1

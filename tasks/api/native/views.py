@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar, Final
-from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -20,8 +19,9 @@ from tasks.lifecycle import OPERATIONS
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
 
+from . import bulk
 from .base import NativeView, TaskView
-from .errors import BadSyntax, entry, refuse
+from .errors import BadSyntax, refuse
 from .listing import WINDOW, Listing
 from .pagination import count, page
 from .serializers import (
@@ -41,6 +41,10 @@ REPEATABLE: Final = {name for name, operation in OPERATIONS.items() if operation
 """Operations that succeed once more, changing nothing, for an account that holds the task."""
 
 
+LISTED: Final = WINDOW | {"state", "owner", "view"}
+"""The parameters of the list."""
+
+
 class Root(NativeView):
     """What there is below this address."""
 
@@ -55,7 +59,11 @@ class Root(NativeView):
                 "tasks": {
                     "url": reverse("native:tasks", request=request),
                     "description": "Work that waits for a person: find it, make it, act on it.",
-                }
+                },
+                "bulk-operations": {
+                    "url": reverse("native:bulk-operations", request=request),
+                    "description": "What was done to many tasks at once: follow it, undo it.",
+                },
             }
         )
 
@@ -91,7 +99,7 @@ class TaskViewSet(TaskView):
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters, id and conditions that make no sense."""
         if self.action == "list":
-            self.parameters = WINDOW | {"state", "owner", "view"}
+            self.parameters = LISTED
         super().check_syntax(request)
         if self.action == "list":
             self.listing = Listing.read(request.query_params)
@@ -216,24 +224,8 @@ class TaskViewSet(TaskView):
     def operate_on_many(self, request: Request) -> Response:
         """Do the operation of the route to many tasks."""
         arguments = self._arguments(BULK_INPUTS[self.operation], BulkAttachForm)
-        ids: dict[UUID, int | None] = arguments.pop("ids")
-        call = self.call(
-            reason=arguments.pop("reason", None),
-            versions={pk: version for pk, version in ids.items() if version is not None},
-            bulk=True,
-        )
-        outcome = ACTIONS[self.operation](tuple(ids), call=call, **arguments)
-        return Response(
-            {
-                "operation_id": outcome.operation_id,
-                "done": [
-                    {"id": str(pk), "version": version} for pk, version in outcome.done.items()
-                ],
-                "refused": [
-                    {"id": str(pk), **entry(error)} for pk, error in outcome.refused.items()
-                ],
-            }
-        )
+        call = self.call(reason=arguments.pop("reason", None))
+        return bulk.act(request, self.operation, arguments, call, LISTED)
 
     def _answer(
         self,

@@ -3,7 +3,15 @@
 from .creation import NewTask, related
 from .documents import AttachmentDocument, CommentDocument, documents, operation_url, task_url
 from .fields import Strict
-from .inputs import BULK_INPUTS, INPUTS, AttachForm, BulkAttachForm, Plain
+from .inputs import (
+    BULK_INPUTS,
+    INPUTS,
+    AttachForm,
+    BulkAttachForm,
+    Plain,
+    UndoAccount,
+    UndoOperation,
+)
 
 __all__ = [
     "BULK_INPUTS",
@@ -15,6 +23,8 @@ __all__ = [
     "NewTask",
     "Plain",
     "Strict",
+    "UndoAccount",
+    "UndoOperation",
     "documents",
     "operation_url",
     "related",
