@@ -14,7 +14,6 @@ from tasks import bulk
 from tasks.actions import ACTIONS, units
 from tasks.lifecycle import State
 from tasks.models import AuditEvent, BulkOperation, Task
-from tasks.people import user
 from tests.conftest import Cast
 from tests.core.record import deactivate, nothing_changes
 from tests.factories import call_by, make_in, make_task, make_tasks
@@ -386,7 +385,7 @@ def test_a_large_undo_is_put_off(cast: Cast, monkeypatch: pytest.MonkeyPatch) ->
 def test_all_that_an_account_did_in_a_time_is_undone_by_who_administers_it(cast: Cast) -> None:
     since = timezone.now().isoformat()
     tasks = make_tasks(2, cast.carol, [cast.noc])
-    elsewhere = make_task(cast.dave, cast.field, people_of={"potential_owner": [user("bob")]})
+    elsewhere = make_task(cast.dave, cast.field, cast.bob)
     mine = [*ids(tasks), str(elsewhere.pk)]
     Api(cast.bob).post(bulk_path("claim"), {"ids": mine})
     body = {"actor": "bob", "from": since, "until": timezone.now().isoformat()}

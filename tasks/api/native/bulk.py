@@ -96,8 +96,8 @@ def _wrong(name: str, code: str, detail: str) -> ValidationError:
 def outcome_document(outcome: Outcome, call: Call) -> dict[str, Any]:
     """What came of a call on many tasks, or would come of it."""
     return {
+        **({"dry_run": True} if call.dry_run else {}),
         "operation_id": None if call.dry_run else outcome.operation_id,
-        "dry_run": call.dry_run,
         "counts": {
             "done": len(outcome.done),
             "refused": len(outcome.refused),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tasks.api.native import views
+from tasks.api.native.bulk import BulkOperationViewSet
 from tasks.api.native.parts import PartViewSet
 from tests.proof.wire import Sent
 
@@ -64,7 +65,10 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
         operation = callback.initkwargs.get("operation", "")
         shared = {"pattern": pattern, "method": method.upper(), "face": "native"}
         shared["view"] = f"{view.__name__}.{action}"
-        if action in ("operate", "operate_on_many"):
+        if view is BulkOperationViewSet:
+            made = _of_operations(method.upper(), pattern, action)
+            yield Route(**shared, maker=made, takes_body=method == "post")
+        elif action in ("operate", "operate_on_many"):
             many = "ids" if action == "operate_on_many" else ""
             kind: dict[str, Any] = {**shared, "many": many, "on_task": not many}
             yield Route(**kind, maker=_operating(pattern, operation, many=bool(many)))
@@ -110,6 +114,24 @@ def _operating(pattern: str, operation: str, *, many: bool) -> Maker:
         for who, pk, path in _tasks(pattern)(world):
             ids = {"ids": [pk]} if many else {}
             yield who, Sent("POST", path, headers=world.bearer(who), json=body | ids)
+
+    return make
+
+
+def _of_operations(method: str, pattern: str, action: str) -> Maker:
+    def make(world: World) -> Iterator[tuple[str, Sent]]:
+        stored = world.put_off if action == "cancel" else world.claimed
+        path = "/" + pattern.replace("<str:pk>", str(stored.pk))
+        body: dict[str, Any] = {
+            "undo": {"reason": "because a test says so"},
+            "undo_account": {
+                "actor": "bob",
+                "from": "2030-01-31T12:00:00Z",
+                "until": "2030-01-31T13:00:00Z",
+            },
+        }.get(action, {})
+        more = {"json": body} if method == "POST" else {}
+        yield "bob", Sent(method, path, headers=world.bearer("bob"), **more)
 
     return make
 

@@ -317,7 +317,7 @@ def _of_many(single: type[Plain]) -> type[Plain]:
             "dry_run": Flag(required=False),
             "atomic": Flag(required=False),
             "validate": _either,
-            "example": {"ids": [], "dry_run": False, "atomic": False, **single.example},
+            "example": {"ids": [], **single.example},
         },
     )
 
