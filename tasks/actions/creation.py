@@ -14,7 +14,7 @@ from tasks import errors, events, people, sql, work_items
 from tasks.calls import Call
 from tasks.lifecycle import ENDED, Kind, State
 from tasks.masking import masked_data
-from tasks.models import Channel, Job, Task, canonical
+from tasks.models import BulkOperation, Channel, Job, Task, canonical
 from tasks.people import Reference
 from tasks.roles import GRANTED, TaskRole
 
@@ -41,6 +41,7 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
 
     Everybody is potential owner where none is named, the originator administrator. A task that
     asks for automatic claim and has exactly one user as potential owner is his from the start.
+    A bulk call makes all tasks or none, and is recorded.
     Raises NotPermitted, InvalidArgument, ExternalIdTaken, and what `Reference.receiver` raises.
     """
     demand_creator(call)
@@ -58,7 +59,23 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
             if not waiting:
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
-        return _insert(drafts, found, "created", call, at)
+        made = _insert(drafts, found, "created", call, at)
+        if call.bulk:
+            BulkOperation.objects.create(
+                pk=call.operation_id,
+                operation="create",
+                reason=call.reason,
+                actor=call.actor,
+                channel=call.channel,
+                request_id=call.request_id,
+                ids=[task.pk for task in made],
+                versions=[0] * len(made),  # those they had before
+                processed=len(made),
+                done_count=len(made),
+                created_at=at,
+                finished_at=at,
+            )
+        return made
 
 
 def import_(drafts: Iterable[Draft], *, call: Call) -> list[Task]:

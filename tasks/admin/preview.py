@@ -60,6 +60,8 @@ class Preview:
 
     done: Batch
     refused: list[Batch]
+    kept: list[Batch] = field(default_factory=list)
+    """What an undo leaves as it is of tasks that do change, by reason."""
     loads: list[Load] = field(default_factory=list)
     strangers: int = 0
     """On how many of the tasks the new owner is not a potential owner."""
@@ -119,7 +121,8 @@ def foresee(stored: BulkOperation, outcome: Outcome, user: User) -> Preview:
     reasons = {pk: words.reason_of(error) for pk, error in outcome.refused.items()}
     done = list(outcome.done)
     batches = _batches(done, reasons, user)
-    preview = Preview(done=batches[0], refused=batches[1:])
+    kept = {str(pk): some for pk, some in outcome.kept.items() if pk in outcome.done}
+    preview = Preview(done=batches[0], refused=batches[1:], kept=not_put_back(kept, user))
     if stored.operation == "transfer":
         _foresee_transfer(preview, stored, done, user)
     return preview
@@ -136,6 +139,15 @@ def recount(stored: BulkOperation, user: User) -> tuple[Batch, list[Batch]]:
     }
     batches = _batches(done, reasons, user)
     return batches[0], batches[1:]
+
+
+def not_put_back(kept: Mapping[str, Sequence[Mapping[str, str]]], user: User) -> list[Batch]:
+    """What an undo had to leave as it is in tasks that it changed, by reason."""
+    reasons = {
+        UUID(pk): "; ".join(f"{one['field'].replace('_', ' ')} {one['detail']}" for one in some)
+        for pk, some in kept.items()
+    }
+    return _batches((), reasons, user)[1:] if reasons else []
 
 
 def _batches(done: Sequence[UUID], reasons: Mapping[UUID, str], user: User) -> list[Batch]:

@@ -337,6 +337,51 @@ def test_every_bulk_call_is_recorded_whichever_face_it_came_through(cast: Cast) 
     ]
 
 
+# --- Create ---------------------------------------------------------------------------------------
+
+
+def test_many_tasks_are_made_in_one_call_that_is_recorded(cast: Cast) -> None:
+    api = Api(cast.carol)
+    body = {"tasks": [{"name": "one"}, {"name": "two", "priority": 1}], "reason": "new site"}
+    response = api.post(bulk_path("create"), body)
+    assert response.status_code == 201, response.content
+    answer = response.json()
+    made = [Task.objects.get(pk=one["id"]) for one in answer["done"]]
+    assert [(task.name, task.priority, task.version) for task in made] == [
+        ("one", 5, 1),
+        ("two", 1, 1),
+    ]
+    events = AuditEvent.objects.filter(operation_id=answer["operation_id"])
+    assert {(event.event, event.reason) for event in events} == {("created", "new site")}
+    recorded = api.get(response["Location"]).json()
+    assert (recorded["operation"], recorded["counts"]["done"]) == ("create", 2)
+    items = api.get(path(recorded["id"], "items/")).json()["results"]
+    assert [(one["id"], one["version"]) for one in items] == [(str(one.pk), 1) for one in made]
+    undone = api.post(path(recorded["id"], "undo/"))
+    assert_problem(undone, 409, "irreversible")
+
+
+def test_of_many_tasks_all_are_made_or_none(cast: Cast) -> None:
+    api = Api(cast.carol)
+    parts: list[tuple[dict[str, Any], str]] = [
+        ({"name": ""}, "/tasks/1/name"),
+        ({"name": "x", "waiting": True}, "/tasks/1/waiting"),
+        ({"name": "x", "parent": "01900000-0000-7000-8000-000000000000"}, "/tasks/1/parent"),
+    ]
+    with nothing_changes():
+        for wrong, pointer in parts:
+            response = api.post(bulk_path("create"), {"tasks": [{"name": "one"}, wrong]})
+            document = assert_problem(response, 400, "invalid_body")
+            assert [error["pointer"] for error in document["errors"]] == [pointer]
+        pair = {"source": "s", "external_id": "e"}
+        twice = {"tasks": [{"name": "one", **pair}, {"name": "two", **pair}]}
+        assert_problem(api.post(bulk_path("create"), twice), 409, "external_id_taken")
+        for body in ({"tasks": [{"name": "one"}]}, {"tasks": 5}):
+            denied = Api(cast.bob).post(bulk_path("create"), body)
+            assert_problem(denied, 403, "not_permitted")
+    assert not BulkOperation.objects.exists()
+
+
 # --- Undo -----------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,15 @@ urlpatterns = [
         ),
         name="tasks",
     ),
+    path(
+        "v1/tasks/bulk/create/",
+        TaskViewSet.as_view(
+            {"post": "create_many"},
+            name="Create: many tasks",
+            description="Make tasks, all of them or none.",
+        ),
+        name="bulk-create",
+    ),
 ]
 BULK_OPERATIONS = {
     "": ({"get": "list"}, "Bulk operations", "What you did to many tasks at once, newest first."),

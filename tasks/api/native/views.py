@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,6 +31,7 @@ from .serializers import (
     AttachForm,
     BulkAttachForm,
     NewTask,
+    NewTasks,
     Strict,
     documents,
     related,
@@ -110,7 +112,7 @@ class TaskViewSet(TaskView):
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
         if not self.operation:
-            return NewTask.example
+            return (NewTasks if self.action == "create_many" else NewTask).example
         return (INPUTS if "pk" in self.kwargs else BULK_INPUTS)[self.operation].example
 
     def example_of(self, operation: str) -> dict[str, Any]:
@@ -156,6 +158,37 @@ class TaskViewSet(TaskView):
             raise
         (task,) = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
         return self._answer(task, 201, {"Location": task_url(task, request)})
+
+    def create_many(self, request: Request) -> Response:
+        """Make tasks, all of them or none."""
+        call = self.call(bulk=True)
+        seen: TaskQuerySet = Task.objects.visible_to(self.user)
+        try:
+            body = self.read_body(NewTasks)
+            drafts = [self._draft(place, one, seen) for place, one in enumerate(body["tasks"])]
+        except APIException:
+            actions.demand_creator(call)
+            raise
+        call = replace(call, reason=body.get("reason"))
+        made = actions.create(drafts, call=call, waiting=body.get("waiting", False))
+        return Response(
+            {
+                "operation_id": call.operation_id,
+                "counts": {"done": len(made), "refused": 0, "refused_by_reason": {}},
+                "done": [{"id": str(task.pk), "version": task.version} for task in made],
+                "refused": [],
+            },
+            status=201,
+            headers={"Location": bulk.address(call.operation_id, request)},
+        )
+
+    def _draft(self, place: int, values: dict[str, Any], seen: TaskQuerySet) -> Draft:
+        """One of several tasks to be made. Raises ValidationError that names its place."""
+        people = values.pop("people", {})
+        try:
+            return Draft(Task(**{**values, **related(values, seen)}), people)
+        except ValidationError as error:
+            raise ValidationError({"tasks": {str(place): error.detail}}) from None
 
     def amend(self, request: Request, pk: str) -> Response:
         """Change properties of a task: the operation update."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from tasks.api.native import views
@@ -77,6 +78,8 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
                 yield Route(**kind, maker=_attaching(pattern), variant="form")
         elif action == "create":
             yield Route(**shared, maker=_creating)
+        elif action == "create_many":
+            yield Route(**shared, maker=_creating_many)
         elif action in WRITES:
             maker = _writing(method.upper(), pattern, WRITES[action])
             yield Route(**shared, maker=maker, on_task=True)
@@ -160,6 +163,11 @@ def _creating(world: World) -> Iterator[tuple[str, Sent]]:
     body = filled(views.NewTask.example)
     body["people"] = {"potential_owner": {"users": ["alice"], "groups": ["noc"]}}
     yield "carol", Sent("POST", "/api/v1/tasks/", headers=world.bearer("carol"), json=body)
+
+
+def _creating_many(world: World) -> Iterator[tuple[str, Sent]]:
+    for who, sent in _creating(world):
+        yield who, replace(sent, path="/api/v1/tasks/bulk/create/", json={"tasks": [sent.json]})
 
 
 def _reading(pattern: str) -> Maker:

@@ -132,6 +132,14 @@ class World:
         return plan
 
     @functools.cached_property
+    def reversible(self) -> BulkOperation:
+        """An operation of root's that is done and can be undone."""
+        call = call_by(self.cast.root, Channel.ADMIN, bulk=True)
+        task = make_in(State.READY, self.cast.carol, self.cast.noc)
+        done = actions.ACTIONS["set_priority"]([task.pk], call=call, priority=1)
+        return BulkOperation.objects.get(pk=done.operation_id)
+
+    @functools.cached_property
     def claimed(self) -> BulkOperation:
         """An operation of bob's that is done."""
         call = call_by(self.cast.bob, Channel.NATIVE, bulk=True)

@@ -1,6 +1,6 @@
 """What goes in and out of this face: strict input for each operation, and documents."""
 
-from .creation import NewTask, related
+from .creation import NewTask, NewTasks, related
 from .documents import AttachmentDocument, CommentDocument, documents, operation_url, task_url
 from .fields import Strict
 from .inputs import (
@@ -21,6 +21,7 @@ __all__ = [
     "BulkAttachForm",
     "CommentDocument",
     "NewTask",
+    "NewTasks",
     "Plain",
     "Strict",
     "UndoAccount",
