@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import Group, User
 
 from . import errors, work_items
-from .actions import UNIT, Call, irreversible, recorded, take_further
+from .actions import Call, irreversible, recorded, take_further
 from .models import AuditEvent, BulkOperation, Channel, Task
 from .people import Reference
 from .querysets import roles_everywhere
@@ -219,15 +219,10 @@ def strangers(
     receiver = _target(arguments.get("to"), user)
     if role_moved(name, arguments) is not TaskRole.OWNER or not isinstance(receiver, User):
         return []
-    # Whoever is delegated to becomes one.
-    if name == "delegate":
+    if name == "delegate":  # which makes him one
         return []
-    return [
-        task.id
-        for start in range(0, len(done), UNIT)
-        for task in work_items.lock(done[start : start + UNIT], receiver, locking=False).values()
-        if TaskRole.POTENTIAL_OWNER not in task.roles(receiver.pk, task.permissions)
-    ]
+    holding = work_items.holding(TaskRole.POTENTIAL_OWNER, ((pk, receiver.pk) for pk in done))
+    return [pk for pk in done if (pk, receiver.pk) not in holding]
 
 
 def _target(named: Any, user: User) -> User | Group | None:

@@ -314,25 +314,25 @@ def holders_of(ids: Sequence[UUID], role: TaskRole) -> dict[UUID, list[dict[str,
     return found
 
 
-def excluded(pairs: Iterable[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
-    """Those of some pairs of a task and an account in which the account is an excluded owner."""
+def holding(role: TaskRole, pairs: Iterable[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    """Those of some pairs of a task and an account in which the account holds a granted role."""
     pairs = list(pairs)
     statement = """
         select p.task_id, p.user_id
         from unnest(%(tasks)s::uuid[], %(users)s::bigint[]) as p(task_id, user_id)
         where exists(
             select from tasks_taskuserrole r
-            where r.content_object_id = p.task_id and r.permission_id = %(excluded)s::bigint
+            where r.content_object_id = p.task_id and r.permission_id = %(role)s::bigint
                 and r.user_id = p.user_id)
         or exists(
             select from tasks_taskgrouprole r
             join accounts_effectivemembership m
                 on m.group_id = r.group_id and m.user_id = p.user_id and not m.lead
-            where r.content_object_id = p.task_id and r.permission_id = %(excluded)s::bigint)"""
+            where r.content_object_id = p.task_id and r.permission_id = %(role)s::bigint)"""
     parameters = {
         "tasks": [pk for pk, _ in pairs],
         "users": [user for _, user in pairs],
-        "excluded": permission_ids()[TaskRole.EXCLUDED_OWNER],
+        "role": permission_ids()[role],
     }
     return {(pk, user) for pk, user in sql.run(statement, parameters)}
 

@@ -247,7 +247,9 @@ class _People:
             for task in tasks
             for user in self._candidates(task, effects.get(task.id, ()))
         }
-        self.excluded = work_items.excluded(candidates) if candidates else set()
+        self.excluded: set[tuple[UUID, int]] = set()
+        if candidates:
+            self.excluded = work_items.holding(TaskRole.EXCLUDED_OWNER, candidates)
         groups = [
             excluding.pk
             for effect in some

@@ -45,7 +45,7 @@ def small_units(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Units of a few tasks, so that few tasks make several."""
     from tasks.api.native import bulk as face
 
-    for module in (units, bulk, face):
+    for module in (units, face):
         monkeypatch.setattr(module, "UNIT", size)
 
 
