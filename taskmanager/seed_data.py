@@ -139,8 +139,8 @@ def write_tasks(count: int, people: People, done: Callable[[int], None]) -> None
         )
         _copy(_COPY_USER_ROLES, batch.user_roles)
         _copy(_COPY_GROUP_ROLES, batch.group_roles)
-        cte = events.input_cte(events.INPUT_COLUMNS)
-        sql.run(f"with {cte}, {events.RECORD} select 1", record)
+        ctes = events.input_cte(events.INPUT_COLUMNS), events.concerned_cte(), events.RECORD
+        sql.run(f"with {', '.join(ctes)} select 1", record)
         done(len(numbers))
 
 
@@ -151,10 +151,12 @@ _COPY_TASKS = """
         custom_properties, secret_pointers, imported, head) from stdin"""
 _COPY_USER_ROLES = """
     copy tasks_taskuserrole
-        (content_object_id, permission_id, user_id, open, ready, priority, due) from stdin"""
+        (content_object_id, permission_id, user_id, open, ready, priority, due,
+            created) from stdin"""
 _COPY_GROUP_ROLES = """
     copy tasks_taskgrouprole
-        (content_object_id, permission_id, group_id, open, ready, priority, due) from stdin"""
+        (content_object_id, permission_id, group_id, open, ready, priority, due,
+            created) from stdin"""
 
 
 def _copy(statement: str, lines: Iterable[str]) -> None:
@@ -186,7 +188,7 @@ def _task(
     )
     rest = (
         f"{_yes(is_open(state))}\t{_yes(is_ready(state, Kind.MANUAL, False))}\t{priority}\t"
-        f"{(due or NO_DUE_DATE).isoformat()}\n"
+        f"{(due or NO_DUE_DATE).isoformat()}\t{at}\n"
     )
     ids = permission_ids()
     potential, editor = ids[TaskRole.POTENTIAL_OWNER], ids[TaskRole.EDITOR]

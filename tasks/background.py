@@ -21,7 +21,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
-from . import clock, events, leavers, retries, seals
+from . import bulk, clock, events, leavers, retries, seals
 from .models import WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,16 @@ def sweep(context: JobContext, timestamp: int) -> None:
     backlog = True  # as after an import
     while backlog and not context.should_abort():
         backlog = events.give_positions()[0] == events.NUMBERED_AT_ONCE
+
+
+# What somebody waits for begins within a second.
+@app.periodic(cron="* * * * * *")
+@app.task(name="bulk", queueing_lock="bulk", pass_context=True)
+def carry_out(context: JobContext, timestamp: int) -> None:
+    """Carry out the operations on many tasks that were put off."""
+    units = bulk.work(stopping=context.should_abort)
+    if units:
+        logger.info("%s units of bulk operations carried out.", units)
 
 
 @app.periodic(cron="* * * * *")

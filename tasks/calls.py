@@ -22,6 +22,7 @@ class Call:
     `actor` None is the system itself. `versions` are the versions the caller expects, by task id.
     `bulk` calls are recorded as a BulkOperation under `operation_id`, which all events of the call
     carry; `processed` counts the tasks of a stored one that earlier units have dealt with.
+    An `atomic` call changes nothing where any task is refused; it has to fit into one unit.
     A `dry_run` locks and writes nothing and answers what would happen.
     """
 
@@ -32,6 +33,7 @@ class Call:
     versions: Mapping[UUID, int] = field(default_factory=dict)
     bulk: bool = False
     dry_run: bool = False
+    atomic: bool = False
     operation_id: UUID = field(default_factory=uuid7)
     processed: int = 0
     on_behalf_of: str = ""
@@ -60,13 +62,15 @@ class Call:
 class Outcome:
     """What came of a call: each id once, in `done` (its version now) or in `refused` (why).
 
-    `tasks` holds the task as it was committed when the call was about a single one.
+    `tasks` holds the task as it was committed when the call was about a single one. `kept` says of
+    a task that was done what was left as it is, and why: [{field, code, detail}].
     """
 
     operation_id: UUID
     done: dict[UUID, int] = field(default_factory=dict)
     refused: dict[UUID, errors.TaskError] = field(default_factory=dict)
     tasks: dict[UUID, Task] = field(default_factory=dict)
+    kept: dict[UUID, list[dict[str, str]]] = field(default_factory=dict)
 
     def one(self) -> Task:
         """The task of a call about one task. Raises the TaskError it was refused with."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 
 class Refusal(Exception):
@@ -128,6 +130,16 @@ class NotAttempted(TaskError):
     message = "The task was left as it is, because {why}; try again."
 
 
+class NothingToUndo(TaskError):
+    code = "nothing_to_undo"
+    message = "Nothing of it can be put back: {why}."
+
+
+class TooLateToUndo(TaskError):
+    code = "too_late_to_undo"
+    message = "It was done more than {days} days ago, so it can no longer be undone."
+
+
 class NotPermitted(CallError):
     code = "not_permitted"
     message = "You are not permitted to {operation}."
@@ -163,6 +175,36 @@ class InvalidArgument(CallError):
 
     code = "invalid_argument"
     message = "{field}: {why}"
+
+
+class Irreversible(CallError):
+    code = "irreversible"
+    message = "What was done by {operation} cannot be undone."
+
+
+class NotAllDone(CallError):
+    """An atomic call of which some tasks are refused; `refused` has all the reasons."""
+
+    code = "not_all_done"
+    message = "{count} of the tasks would be refused, so nothing was changed."
+    refused: Mapping[UUID, TaskError]
+
+    @classmethod
+    def of(cls, refused: Mapping[UUID, TaskError]) -> NotAllDone:
+        """The error with all the reasons."""
+        error = cls(count=len(refused))
+        error.refused = refused
+        return error
+
+
+class StillRunning(CallError):
+    code = "still_running"
+    message = "The operation is still being carried out; wait for its end, or cancel it."
+
+
+class AlreadyFinished(CallError):
+    code = "already_finished"
+    message = "The operation has already come to its end."
 
 
 class ExternalIdTaken(CallError):

@@ -27,6 +27,27 @@ def masked_data(pointers: Iterable[str], **data: Any) -> dict[str, Any]:
     return found
 
 
+def has_secret(pointers: Iterable[str], **data: Any) -> bool:
+    """Whether one of the pointers names a member that is there."""
+    return any(
+        _leads_somewhere(data, [_unescape(part) for part in pointer.split("/")[1:]])
+        for pointer in pointers
+    )
+
+
+def _leads_somewhere(value: Any, path: list[str]) -> bool:
+    for head in path:
+        if isinstance(value, dict) and head in value:
+            value = value[head]
+        elif isinstance(value, list) and head.isascii() and head.isdigit():
+            if int(head) >= len(value):
+                return False
+            value = value[int(head)]
+        else:
+            return False
+    return value is not None
+
+
 def _unescape(part: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 

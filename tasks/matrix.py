@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from accounts.roles import system_roles
 
@@ -16,6 +17,9 @@ from .lifecycle import (
     OPERATIONS,
     ROWS,
     TRANSFERS,
+    UNDO,
+    UNDO_BY_ADMINISTRATOR,
+    UNDO_BY_INITIATOR,
     UPDATES,
     Operation,
     Reason,
@@ -51,7 +55,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
 
 def _operations() -> Iterator[str]:
     yield from _table(
-        ("operation", "from", "to", "task roles", "on hold too"),
+        ("operation", "from", "to", "task roles", "on hold too", "can be undone"),
         (
             (
                 operation.words if number == 0 else "",
@@ -59,8 +63,9 @@ def _operations() -> Iterator[str]:
                 _target(operation, rule),
                 _who(operation, rule) + (_reason(operation) if number == 0 else ""),
                 _on_hold(operation, rule),
+                ("yes" if operation.reversible else "no") if number == 0 else "",
             )
-            for operation in OPERATIONS.values()
+            for operation in (*OPERATIONS.values(), UNDO)
             for number, rule in enumerate(operation.rules)
         ),
     )
@@ -95,7 +100,7 @@ def _properties() -> Iterator[str]:
 def _roles() -> Iterator[str]:
     roles = system_roles()
     names: dict[str, list[str]] = {"tasks.view_task": ["view"], "tasks.add_task": ["create"]}
-    for name in (*OPERATIONS, *ROWS):
+    for name in (*OPERATIONS, *ROWS, UNDO.name):
         names.setdefault(permission_for(name), []).append(name.replace("_", " "))
     del names[""]  # what the clock does needs none
     operations = {permission: ", ".join(found) for permission, found in names.items()}
@@ -148,6 +153,10 @@ def _who(operation: Operation, rule: Rule) -> str:
         return "the clock"
     if rule.roles | {TaskRole.EXCLUDED_OWNER} == frozenset(TaskRole):
         return "any but excluded owner"
+    if operation is UNDO:
+        hours = UNDO_BY_INITIATOR // timedelta(hours=1)
+        days = UNDO_BY_ADMINISTRATOR.days
+        return f"whoever did it ({hours} hours), administrator ({days} days)"
     roles = [role.label for role in TaskRole if role in rule.roles]
     return ", ".join(
         [*roles, *(f"{role.label} with `{name}`" for role, name in rule.with_permission.items())]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -470,7 +471,10 @@ class AuditEvent(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["task_id", "version"], name="audit_once_a_version"),
         ]
-        indexes: ClassVar = [models.Index(fields=["operation_id"], name="audit_operation")]
+        indexes: ClassVar = [
+            models.Index(fields=["operation_id"], name="audit_operation"),
+            BrinIndex(fields=["at"], name="audit_at"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} {self.task_id} v{self.version}"
@@ -508,7 +512,9 @@ class BulkOperation(models.Model):
 
     The admin plans one, shows it and then carries out just that; a call of the faces records one
     as it acts. `ids` and `versions` run side by side, 0 standing for a task that was not found.
-    `refused` maps an id to {code, detail}; what was processed and not refused is done.
+    `refused` maps an id to {code, detail}; what was processed and not refused is done. `kept` maps
+    an id that is done to what an undo had to leave as it is. One that is to be carried out in the
+    `background` waits for a worker, or is in the hands of one.
     """
 
     class Status(models.TextChoices):
@@ -516,6 +522,9 @@ class BulkOperation(models.Model):
         PLANNED = "planned", "planned"
         RUNNING = "running", "running"
         DONE = "done", "done"
+        WAITING = "waiting", "waiting"
+        CANCELLED = "cancelled", "cancelled"
+        FAILED = "failed", "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     operation = models.CharField(max_length=32)
@@ -536,11 +545,28 @@ class BulkOperation(models.Model):
     processed = models.PositiveIntegerField(default=0)
     done_count = models.PositiveIntegerField(default=0)
     refused = models.JSONField(default=dict)
+    kept = models.JSONField(default=dict, db_default={})
+    background = models.BooleanField(default=False, db_default=False)
+    scope_group_ids = ArrayField(
+        models.BigIntegerField(),
+        null=True,
+        help_text="The groups that the token of the call was limited to; none is no limit.",
+    )
+    failure = models.JSONField(
+        null=True, help_text="Why it could not go on: {code, detail}, where it failed."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["actor", "-created_at"], name="bulk_of_actor")]
+        indexes: ClassVar = [
+            models.Index(fields=["actor", "-created_at"], name="bulk_of_actor"),
+            models.Index(
+                fields=["created_at"],
+                name="bulk_for_worker",
+                condition=Q(background=True, status__in=["running", "waiting"]),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.operation} of {len(self.ids)} tasks"

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db import transaction
 from django.utils import timezone
 
 from . import errors, sql
 from .models import IdempotencyKey
+
+T = TypeVar("T")
 
 KEPT = timedelta(hours=24)
 """How long an answer is kept."""
@@ -83,6 +86,20 @@ class Once:
         )
         if not kept:
             raise errors.KeyInUse
+
+
+def effect(once: Once | None, act: Callable[[], T]) -> T:
+    """Do something in one transaction, at most once under a key; what was done.
+
+    Raises KeyInUse, and what it raises.
+    """
+    with transaction.atomic(durable=True):
+        if once is not None:
+            once.begin()
+        done = act()
+        if once is not None:
+            once.keep(done)
+    return done
 
 
 _KEEP = """

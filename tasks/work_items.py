@@ -278,18 +278,28 @@ _COPY = {
 """Where each copied column of a role row comes from, in a statement that changes tasks."""
 
 
-def sync(columns: Iterable[str], leaving: Mapping[str, str]) -> str:
+_COPY_OF_EACH = {
+    **_COPY,
+    "priority": "c.priority",
+    "due": "coalesce(c.due_at, %(no_due_date)s::timestamptz)",
+}
+"""The same where they differ from task to task."""
+
+
+def sync(columns: Iterable[str], leaving: Mapping[str, str], *, each: bool = False) -> str:
     """CTEs that bring the copied columns of role rows after the tasks changed.
 
     `leaving` says which rows of a table the same statement deletes (see `removal`): one statement
     must not touch a row twice.
     """
-    assignments = ", ".join(f"{column} = {_COPY[column]}" for column in columns)
+    copy = _COPY_OF_EACH if each else _COPY
+    assignments = ", ".join(f"{column} = {copy[column]}" for column in columns)
     return ",".join(
         f"""
     synced_{kind}s as (
         update tasks_task{kind}role r set {assignments}
-        from input i where r.content_object_id = i.id
+        from input i {"join changed c on c.id = i.id" if each else ""}
+        where r.content_object_id = i.id
             {f"and not ({leaving[kind]})" if kind in leaving else ""})"""
         for kind in ("user", "group")
     )
@@ -306,6 +316,112 @@ REPLACED = {
     for kind in ("user", "group")
 }
 """Which rows go when others than those in `new_users` and `new_groups` lose a role."""
+
+
+class RoleRow(NamedTuple):
+    """One role row: a task, the role, and the user or group that holds it."""
+
+    task_id: UUID
+    role: TaskRole
+    kind: str
+    holder_id: int
+
+
+def _rows(name: str, kind: str) -> str:
+    return (
+        f"unnest(%({name}_{kind}_tasks)s::uuid[], %({name}_{kind}_roles)s::bigint[], "
+        f"%({name}_{kind}_holders)s::bigint[])"
+    )
+
+
+def row_parameters(name: str, rows: Iterable[RoleRow]) -> dict[str, list[Any]]:
+    """The parameters of LEAVING or ARRIVING for some role rows; `name` is one of the two."""
+    found: dict[str, list[Any]] = {}
+    rows = list(rows)
+    for kind in ("user", "group"):
+        of_kind = [row for row in rows if row.kind == kind]
+        found[f"{name}_{kind}_tasks"] = [row.task_id for row in of_kind]
+        found[f"{name}_{kind}_roles"] = [permission_ids()[row.role] for row in of_kind]
+        found[f"{name}_{kind}_holders"] = [row.holder_id for row in of_kind]
+    return found
+
+
+LEAVING = {
+    kind: f"(r.content_object_id, r.permission_id, r.{kind}_id) in "
+    f"(select * from {_rows('leaving', kind)})"
+    for kind in ("user", "group")
+}
+"""Which rows go when each task loses rows of its own."""
+
+ARRIVING = [
+    f"""
+    arriving_{kind}s as (
+        insert into tasks_task{kind}role
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+        select c.id, a.permission_id, a.holder_id, i.open, i.ready, c.priority,
+            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+        from {_rows("arriving", kind)} as a(task_id, permission_id, holder_id)
+        join changed c on c.id = a.task_id join input i on i.id = a.task_id
+        on conflict do nothing)"""
+    for kind in ("user", "group")
+]
+"""CTEs that give each task rows of its own."""
+
+
+def rows_of(ids: Sequence[UUID], roles: Iterable[TaskRole]) -> set[RoleRow]:
+    """All rows of some roles on some tasks; nobody changes them while the tasks are locked."""
+    parameters = {"ids": list(ids), "roles": [permission_ids()[role] for role in roles]}
+    statement = " union all ".join(
+        f"""
+        select content_object_id, permission_id, '{kind}', {kind}_id from tasks_task{kind}role
+        where content_object_id = any(%(ids)s::uuid[])
+            and permission_id = any(%(roles)s::bigint[])"""
+        for kind in ("user", "group")
+    )
+    return {
+        RoleRow(pk, _role_of()[permission], kind, holder)
+        for pk, permission, kind, holder in sql.run(statement, parameters)
+    }
+
+
+def holders_of(ids: Sequence[UUID], role: TaskRole) -> dict[UUID, list[dict[str, str]]]:
+    """Who holds a role on each of some tasks, as the audit names them, users first by name."""
+    found: dict[UUID, list[dict[str, str]]] = {pk: [] for pk in ids}
+    statement = """
+        select r.content_object_id, 'user', u.username
+        from tasks_taskuserrole r join accounts_user u on u.id = r.user_id
+        where r.content_object_id = any(%(ids)s::uuid[]) and r.permission_id = %(role)s::bigint
+        union all
+        select r.content_object_id, 'group', g.name
+        from tasks_taskgrouprole r join auth_group g on g.id = r.group_id
+        where r.content_object_id = any(%(ids)s::uuid[]) and r.permission_id = %(role)s::bigint
+        order by 1, 2 desc, 3"""
+    for pk, kind, name in sql.run(statement, {"ids": list(ids), "role": permission_ids()[role]}):
+        found[pk].append({kind: name})
+    return found
+
+
+def holding(role: TaskRole, pairs: Iterable[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    """Those of some pairs of a task and an account in which the account holds a granted role."""
+    pairs = list(pairs)
+    statement = """
+        select p.task_id, p.user_id
+        from unnest(%(tasks)s::uuid[], %(users)s::bigint[]) as p(task_id, user_id)
+        where exists(
+            select from tasks_taskuserrole r
+            where r.content_object_id = p.task_id and r.permission_id = %(role)s::bigint
+                and r.user_id = p.user_id)
+        or exists(
+            select from tasks_taskgrouprole r
+            join accounts_effectivemembership m
+                on m.group_id = r.group_id and m.user_id = p.user_id and not m.lead
+            where r.content_object_id = p.task_id and r.permission_id = %(role)s::bigint)"""
+    parameters = {
+        "tasks": [pk for pk, _ in pairs],
+        "users": [user for _, user in pairs],
+        "role": permission_ids()[role],
+    }
+    return {(pk, user) for pk, user in sql.run(statement, parameters)}
 
 
 def deletion(leaving: Mapping[str, str]) -> list[str]:

@@ -346,7 +346,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_every_operation_has_an_action_and_every_action_an_operation() -> None:
-    assert set(ACTIONS) == {*lifecycle.OPERATIONS, *lifecycle.ROWS}
+    assert set(ACTIONS) == {*lifecycle.OPERATIONS, *lifecycle.ROWS, lifecycle.UNDO.name}
     for name, operation in lifecycle.OPERATIONS.items():
         assert operation.name == name
     for name, rows in lifecycle.ROWS.items():

@@ -24,7 +24,8 @@ from .course import (
 from .creation import Draft, create, demand_creator, import_
 from .handover import delegate, forward, grant, nominate, revoke, transfer
 from .properties import attach, comment, set_priority, update
-from .units import ACTIONS, UNIT, Action, carry_out, plan
+from .undo import irreversible, recorded, undo
+from .units import ACTIONS, UNIT, Action, carry_out, plan, put_off, repeat, take_further
 from .work import (
     assign,
     cancel_claim,
@@ -72,15 +73,19 @@ __all__ = [
     "forward",
     "grant",
     "import_",
+    "irreversible",
     "mark_claimable",
     "mark_unclaimable",
     "nominate",
     "permitted",
     "plan",
+    "put_off",
     "raise_error",
+    "recorded",
     "release",
     "remove",
     "reopen",
+    "repeat",
     "resume",
     "retry",
     "revoke",
@@ -92,6 +97,8 @@ __all__ = [
     "stop",
     "suspend",
     "suspend_and_release",
+    "take_further",
     "transfer",
+    "undo",
     "update",
 ]

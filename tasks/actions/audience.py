@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from accounts.models import Group, User
 from tasks import events, work_items
@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from .frame import Run
 
 
-def concern(run: Run, tasks: Sequence[LockedTask]) -> tuple[events.Audience, dict[str, Any]]:
-    """The audience of the events of a run, and its parameters: `concerned` and others.
+class Concern(NamedTuple):
+    """The audience of some events, and what it needs: columns of the CTE `input`, parameters."""
+
+    audience: events.Audience
+    columns: Mapping[str, str]
+    parameters: dict[str, Any]
+
+
+def concern(run: Run, tasks: Sequence[LockedTask]) -> Concern:
+    """Whom the events of a run concern.
 
     Whoever is excluded from a task, or no longer, neither gains nor loses sight of it.
     """
@@ -26,13 +34,15 @@ def concern(run: Run, tasks: Sequence[LockedTask]) -> tuple[events.Audience, dic
     users: set[int | None] = {one.pk for one in parties if isinstance(one, User)}
     groups = [one.pk for one in parties if isinstance(one, Group)]
     led = groups if run.role is TaskRole.POTENTIAL_OWNER or run.named else []
+    if run.moved:
+        return _moved(run, tasks)
     audience = events.Audience(
         "i.concerned::bigint[]", "%(members)s::bigint[]", "%(leads)s::bigint[]"
     )
-    of_kind = {task.alike: task for task in tasks}
-    concerned = {alike: _array(users | _of(run, task)) for alike, task in of_kind.items()}
+    of_kind = {run.kind(task): task for task in tasks}
+    concerned = {kind: _array(users | _of(run, task)) for kind, task in of_kind.items()}
     parameters: dict[str, Any] = {
-        "concerned": [concerned[task.alike] for task in tasks],
+        "concerned": [concerned[run.kind(task)] for task in tasks],
         "members": groups or None,
         "leads": led or None,
     }
@@ -46,7 +56,29 @@ def concern(run: Run, tasks: Sequence[LockedTask]) -> tuple[events.Audience, dic
         parameters["emptied_of_work"] = [
             permission_ids()[role] for role in run.emptied if role is TaskRole.POTENTIAL_OWNER
         ]
-    return audience, parameters
+    return Concern(audience, {"concerned": "%(concerned)s::text[]"}, parameters)
+
+
+def _moved(run: Run, tasks: Sequence[LockedTask]) -> Concern:
+    """As `concern`, where other role rows go and come with each task."""
+    names = ("concerned", "joined", "led")
+    parameters: dict[str, Any] = {name: [] for name in names}
+    for task in tasks:
+        rows = [
+            row for row in run.moved.get(task.id, ()) if row.role is not TaskRole.EXCLUDED_OWNER
+        ]
+        groups = [row for row in rows if row.kind == "group"]
+        users = {row.holder_id for row in rows if row.kind == "user"}
+        parameters["concerned"].append(_array(users | _of(run, task)))
+        parameters["joined"].append(_array({row.holder_id for row in groups}))
+        parameters["led"].append(
+            _array({row.holder_id for row in groups if row.role is TaskRole.POTENTIAL_OWNER})
+        )
+    return Concern(
+        events.Audience(*(f"i.{name}::bigint[]" for name in names)),
+        {name: f"%({name})s::text[]" for name in names},
+        parameters,
+    )
 
 
 def _of(run: Run, task: LockedTask) -> set[int | None]:
@@ -57,7 +89,7 @@ def _of(run: Run, task: LockedTask) -> set[int | None]:
     return set() if owner == task.owner_id else {owner, task.owner_id}
 
 
-def _array(users: set[int | None]) -> str | None:
+def _array(users: Collection[int | None]) -> str | None:
     """The ids as PostgreSQL writes an array; arrays of arrays would have to be of one length."""
     ids = sorted(pk for pk in users if pk is not None)
     return "{" + ",".join(map(str, ids)) + "}" if ids else None

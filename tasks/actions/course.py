@@ -20,7 +20,23 @@ from .frame import Run, performing
 from .units import action
 from .work import GIVEN_BACK, NO_RESULT, RESULT, replaced
 
-_OFF_HOLD: dict[str, Any] = {"on_hold": False, "wakeup_at": None}
+
+def _off_hold(**data: Any) -> dict[str, Any]:
+    """What changes in a task that is on hold no more; it has to be locked with `wakeup_at`."""
+    awake = {"wakeup_at": None}
+    return _merged(
+        {
+            "on_hold": False,
+            **awake,
+            "before": lambda task: (
+                {"wakeup_at": task.extra["wakeup_at"].isoformat()}
+                if task.extra["wakeup_at"]
+                else {}
+            ),
+            "after": lambda task: awake if task.extra["wakeup_at"] else {},
+        },
+        data,
+    )
 
 
 @action
@@ -87,16 +103,16 @@ def suspend_and_release(
 @action
 def resume(ids: Sequence[UUID], *, call: Call) -> Outcome:
     """Take tasks off hold, with all their subtasks, whoever put those on hold."""
-    with performing(OPERATIONS["resume"], ids, call) as run:
-        run.change(**_OFF_HOLD)
+    with performing(OPERATIONS["resume"], ids, call, columns=("wakeup_at",)) as run:
+        run.change(**_off_hold())
     return run.outcome
 
 
 @action
 def exit(ids: Sequence[UUID], *, call: Call) -> Outcome:
     """Cancel tasks and their open subtasks."""
-    with performing(OPERATIONS["exit"], ids, call) as run:
-        run.change(**_OFF_HOLD)
+    with performing(OPERATIONS["exit"], ids, call, columns=("wakeup_at",)) as run:
+        run.change(**_off_hold())
     return run.outcome
 
 
@@ -109,18 +125,18 @@ def raise_error(
         OPERATIONS["raise_error"],
         ids,
         call,
-        columns=RESULT,
+        columns=(*RESULT, "wakeup_at"),
         valid=lambda task: check_data(call, fault=fault, fault_name=fault_name),
     ) as run:
-        run.change(**_OFF_HOLD, **replaced(fault=fault, fault_name=fault_name))
+        run.change(**_off_hold(**replaced(fault=fault, fault_name=fault_name)))
     return run.outcome
 
 
 @action
 def expire(ids: Sequence[UUID], *, call: Call) -> Outcome:
     """End tasks whose time is over; for the clock alone."""
-    with performing(OPERATIONS["expire"], ids, call) as run:
-        run.change(**_OFF_HOLD)
+    with performing(OPERATIONS["expire"], ids, call, columns=("wakeup_at",)) as run:
+        run.change(**_off_hold())
     return run.outcome
 
 

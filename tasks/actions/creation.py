@@ -15,8 +15,9 @@ from tasks import errors, events, metrics, people, sql, work_items
 from tasks.calls import Call
 from tasks.lifecycle import ENDED, Kind, State
 from tasks.masking import masked_data
-from tasks.models import Channel, Job, Task, canonical
+from tasks.models import BulkOperation, Channel, Job, Task, canonical
 from tasks.people import Reference
+from tasks.querysets import scope_of
 from tasks.roles import GRANTED, TaskRole
 
 from .fields import check_task
@@ -43,7 +44,8 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
 
     Everybody is potential owner where none is named, the originator administrator. A task that
     asks for automatic claim and has exactly one user as potential owner is his from the start. A
-    job that is not stored yet is made with them.
+    job that is not stored yet is made with them. A bulk call makes all tasks or none, and is
+    recorded.
     Raises NotPermitted, InvalidArgument, ExternalIdTaken, KeyInUse, and what
     `Reference.receiver` raises.
     """
@@ -75,6 +77,22 @@ def create(drafts: Sequence[Draft], *, call: Call, waiting: bool = False) -> lis
                 task.state, task.starter, task.activated_at = State.READY, call.actor, at
                 _claim_automatically(task, named, at)
         tasks = _insert(drafts, found, "created", call, at)
+        if call.bulk:
+            BulkOperation.objects.create(
+                pk=call.operation_id,
+                operation="create",
+                reason=call.reason,
+                actor=call.actor,
+                channel=call.channel,
+                request_id=call.request_id,
+                ids=[task.pk for task in tasks],
+                versions=[0] * len(tasks),  # those they had before
+                processed=len(tasks),
+                done_count=len(tasks),
+                scope_group_ids=scope_of(call.actor),
+                created_at=at,
+                finished_at=at,
+            )
         if call.once is not None:
             call.once.keep(tasks)
     metrics.count("create", {metrics.DONE: len(tasks)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
@@ -24,12 +24,22 @@ from tasks.querysets import (
     is_ready,
     permission_ids,
     roles_everywhere,
+    scope_of,
 )
 from tasks.roles import COLUMNS, TaskRole
-from tasks.work_items import LockedTask
+from tasks.work_items import LockedTask, RoleRow
 
 from .audience import concern
-from .statement import RECORD_BULK, demand, prepared, remove, task_from, update
+from .statement import (
+    RECORD_BULK,
+    demand,
+    each_columns,
+    each_parameters,
+    prepared,
+    remove,
+    task_from,
+    update,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,7 +72,7 @@ class Run:
         self.emptied: Sequence[TaskRole] = ()
         """The task roles that all who hold them lose."""
         self._everywhere = roles_everywhere(call.actor) if call.actor else frozenset()
-        self._held: dict[int, frozenset[TaskRole]] = {}
+        self._held: dict[object, frozenset[TaskRole]] = {}
         self.outcome = Outcome(call.operation_id)
         self.has_written = False
         self._columns: dict[str, Any] = {}
@@ -75,6 +85,11 @@ class Run:
         self._after: Callable[[LockedTask], dict[str, Any]] = lambda task: {}
         self._target: State | Callable[[LockedTask], State] | None = None
         self.named: list[User | Group] = []
+        self.initiated: Container[UUID] = ()
+        self.moved: dict[UUID, list[RoleRow]] = {}
+        """The role rows that go and come, where they differ from task to task."""
+        self._each: Mapping[UUID, Mapping[str, Any]] = {}
+        self._names: Mapping[int, str] = {}
 
     @property
     def along(self) -> list[LockedTask]:
@@ -108,14 +123,15 @@ class Run:
 
         It looks at nothing that alike tasks do not share, so what it lets pass is asked once.
         """
-        passed: set[int] = set()
+        passed: set[object] = set()
 
         def judge_kind(task: LockedTask) -> errors.TaskError | None:
-            if task.alike in passed:
+            kind = self.kind(task)
+            if kind in passed:
                 return None
             error = judge(task)
             if error is None:
-                passed.add(task.alike)
+                passed.add(kind)
             return error
 
         self.refuse_each(judge_kind)
@@ -132,16 +148,23 @@ class Run:
                 self.refused[task.id] = error
         self.allowed = allowed
 
+    def kind(self, task: LockedTask) -> object:
+        """What a task shares with those that are judged and changed as it is."""
+        return task.id if self._each else (task.alike, task.id in self.initiated)
+
     def held(self, task: LockedTask) -> frozenset[TaskRole]:
         """What the actor is to a task; the system is its administrator."""
         if self.call.actor is None:
             return frozenset({TaskRole.ADMINISTRATOR})
         if not (self.call.actor.is_active and task.in_scope):
             return frozenset()
-        if task.alike not in self._held:
+        kind = self.kind(task)
+        if kind not in self._held:
             held = task.roles(self.call.user_id, task.permissions)
-            self._held[task.alike] = held | self._everywhere
-        return self._held[task.alike]
+            if task.id in self.initiated:
+                held |= {TaskRole.ADMINISTRATOR}
+            self._held[kind] = held | self._everywhere
+        return self._held[kind]
 
     def change(
         self,
@@ -163,6 +186,26 @@ class Run:
         self._columns = columns
         self._defaults = dict(defaults or {})
         self._before, self._after = before, after
+
+    def change_each(
+        self,
+        values: Mapping[UUID, Mapping[str, Any]],
+        *,
+        names: Mapping[int, str],
+        leaving: Sequence[RoleRow],
+        arriving: Sequence[RoleRow],
+    ) -> None:
+        """State, after `change`, what differs from task to task: columns by task id, and role rows.
+
+        A column that one task has and another has not stays as it is in the other. `names` are the
+        user names of accounts that become owners.
+        """
+        self._each, self._names = values, names
+        for row in (*leaving, *arriving):
+            self.moved.setdefault(row.task_id, []).append(row)
+        self._leaving, self._ctes = work_items.LEAVING, work_items.ARRIVING
+        self._parameters |= work_items.row_parameters("leaving", leaving)
+        self._parameters |= work_items.row_parameters("arriving", arriving)
 
     def move(self, role: TaskRole) -> None:
         """State that the work items of a granted role change: from `giver`, to `receiver`."""
@@ -257,8 +300,15 @@ class Run:
         """Whether the tasks go."""
         return self._removes
 
+    def _hold_after(self, task: LockedTask) -> bool:
+        each = self._each.get(task.id, {})
+        return bool(each.get("on_hold", self._columns.get("on_hold", task.on_hold)))
+
     def owner_after(self, task: LockedTask) -> int | None:
         """The primary key of the account that has the task after the change."""
+        each = self._each.get(task.id, {})
+        if "owner_id" in each:
+            return cast("int | None", each["owner_id"])
         if "owner_id" in self._columns:
             return cast("int | None", self._columns["owner_id"])
         if task.owner_id is None:
@@ -274,7 +324,7 @@ class Run:
         if owner != task.owner_id:
             before["owner"] = task.owner_name
             after["owner"] = None if owner is None else self._name_of(owner)
-        hold = self._columns.get("on_hold", task.on_hold)
+        hold = self._hold_after(task)
         if hold != task.on_hold:
             before["on_hold"], after["on_hold"] = task.on_hold, hold
         return Change(
@@ -286,6 +336,8 @@ class Run:
         )
 
     def _name_of(self, user_id: int) -> str:
+        if user_id in self._names:
+            return self._names[user_id]
         for user in (self.receiver, self.call.actor):
             if isinstance(user, User) and user.pk == user_id:
                 return user.username
@@ -296,25 +348,29 @@ class Run:
         along = self.along
         self._answer_for(along)
         tasks = [*self.allowed, *along]
+        if self.call.atomic and self.outcome.refused and not self.call.dry_run:
+            raise errors.NotAllDone.of(self.outcome.refused)
         if self.call.dry_run or not self.ids or not (tasks or self.call.bulk):
             return
         self.has_written = True
         at = self.at
-        kinds = {task.alike: task for task in tasks}
-        change_of = {alike: self._change(task) for alike, task in kinds.items()}
-        changes = [change_of[task.alike] for task in tasks]
+        kinds = {self.kind(task): task for task in tasks}
+        change_of = {kind: self._change(task) for kind, task in kinds.items()}
+        changes = [change_of[self.kind(task)] for task in tasks]
         columns = dict(self._columns)
-        if any((task.state in ENDED) != self._ends(task) for task in kinds.values()):
+        each = sorted({name for values in self._each.values() for name in values})
+        ending = any((task.state in ENDED) != self._ends(task) for task in kinds.values())
+        if ending and not self._each:
             columns["ended_at"] = at if self._ends(tasks[0]) else None
         copied = {"priority": "priority", "due_at": "due"}
-        stale = {copy for column, copy in copied.items() if column in columns}
-        for alike, task in kinds.items():
+        stale = {copy for column, copy in copied.items() if column in (*columns, *each)}
+        for kind, task in kinds.items():
             copies = (is_open(task.state), is_ready(task.state, task.kind, task.on_hold))
-            if copies != (change_of[alike].open, change_of[alike].ready):
+            if copies != (change_of[kind].open, change_of[kind].ready):
                 stale |= {"open", "ready"}
-        audience, concerned = concern(self, tasks)
+        concerned = concern(self, tasks)
         parameters = {
-            **concerned,
+            **concerned.parameters,
             **events.parameters(
                 self.operation.event,
                 self.call,
@@ -328,6 +384,7 @@ class Run:
             **self._parameters,
             **{name: prepared(name, value) for name, value in columns.items()},
             **{name: prepared(name, value) for name, value in self._defaults.items()},
+            **each_parameters(each, [self._each.get(task.id, {}) for task in tasks]),
             "states": [change.state for change in changes],
             "opens": [change.open for change in changes],
             "readies": [change.ready for change in changes],
@@ -340,19 +397,20 @@ class Run:
                     "state": "%(states)s::text[]",
                     "open": "%(opens)s::bool[]",
                     "ready": "%(readies)s::bool[]",
-                    "concerned": "%(concerned)s::text[]",
+                    **concerned.columns,
+                    **each_columns(each),
                 }
             ),
             remove(whole=not self.call.bulk)
             if self._removes
-            else update(columns, self._defaults, whole=not self.call.bulk),
+            else update(columns, self._defaults, each, whole=not self.call.bulk),
             *work_items.deletion(self._leaving),
             *self._ctes,
-            events.concerned_cte(audience),
+            events.concerned_cte(concerned.audience),
             events.RECORD,
         ]
         if stale and not self._removes:
-            ctes.append(work_items.sync(sorted(stale), self._leaving))
+            ctes.append(work_items.sync(sorted(stale), self._leaving, each=bool(each)))
         if self.call.bulk:
             self._write_bulk(ctes, parameters, len(tasks))
         else:
@@ -398,6 +456,8 @@ class Run:
             "bulk_versions": [0 if pk in hidden else self.found[pk].version for pk in self.ids],
             "bulk_done": len(self.outcome.done),
             "bulk_before": self.call.processed,
+            "bulk_scope": scope_of(self.call.actor),
+            "bulk_kept": json.dumps({str(pk): kept for pk, kept in self.outcome.kept.items()}),
             "bulk_refused": json.dumps(
                 {
                     str(pk): {"code": error.code, "detail": error.text}
@@ -430,6 +490,7 @@ def performing(
     named: Sequence[Reference] = (),
     across: bool = False,
     columns: Sequence[str] = (),
+    initiated: Container[UUID] = (),
     valid: Callable[[LockedTask], errors.TaskError | None] = lambda task: None,
     choose: Callable[[], Sequence[UUID]] | None = None,
 ) -> Iterator[Run]:
@@ -439,14 +500,16 @@ def performing(
     `valid`), expected version, state, what the body refuses, reason. `to` receives and `from_`
     gives `role`, from user to group only where it goes `across`; `named` are others to be found,
     who are to get work, and a user among them who is alone receives; `columns` are further columns
-    of the tasks for the body to look at. `choose` says within the transaction which tasks it is to
-    be, in place of `ids`.
+    of the tasks for the body to look at. Of the tasks in `initiated` the actor counts as
+    administrator, since it is his own doing that is undone. `choose` says within the transaction
+    which tasks it is to be, in place of `ids`.
 
     Raises CallError for what is wrong with the call, once it is known that the caller may know;
     RuntimeError inside another transaction, since what is answered must be committed.
     """
     run = Run(operation, ids, call)
     run.role = role
+    run.initiated = initiated
     problem: errors.CallError | None = None
     may = call.may(operation.permission, operation.name)
     if may:  # names are looked up only for those who may use them

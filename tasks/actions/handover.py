@@ -7,7 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from accounts.models import Group, User
-from tasks import errors
+from tasks import errors, work_items
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import GRANTS, HELD, OPERATIONS, REVOKES, TRANSFERS, Operation, State
 from tasks.people import Reference, named, tagged
@@ -30,21 +30,25 @@ def nominate(ids: Sequence[UUID], *, call: Call, people: Sequence[Reference]) ->
         raise errors.InvalidArgument(field="people", why="nobody is named")
     with performing(OPERATIONS["nominate"], ids, call, named=people) as run:
         refuse_ineligible(run)
+        change = _nominated(run, started_by(run)) if run.allowed else {}
         if run.receiver is not None:
-            run.change(
-                owner_id=run.receiver.pk, claimed_at=run.at, **_nominated(run, started_by(run))
-            )
+            run.change(owner_id=run.receiver.pk, claimed_at=run.at, **change)
         else:
-            run.change(to=State.READY, **_nominated(run, started_by(run)))
+            run.change(to=State.READY, **change)
         run.replace(TaskRole.POTENTIAL_OWNER)
     return run.outcome
 
 
 def _nominated(run: Run, start: dict[str, Any]) -> dict[str, Any]:
-    """What changes in a task that is nominated; the audit names all its potential owners."""
-    starter = start["after"]
+    """What changes in a task that is nominated; the audit names old and new potential owners."""
+    starter, role = start["after"], TaskRole.POTENTIAL_OWNER
+    offered = work_items.holders_of([task.id for task in run.allowed], role)
     named = [tagged(one) for one in run.named]
-    return {**start, "after": lambda task: {**starter(task), TaskRole.POTENTIAL_OWNER: named}}
+    return {
+        **start,
+        "before": lambda task: {role: offered[task.id]},
+        "after": lambda task: {**starter(task), role: named},
+    }
 
 
 @action

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from django.db import connection
@@ -21,24 +22,25 @@ def demand(changed: int, locked: int) -> None:
 RECORD_BULK = """
     bulk as (
         insert into tasks_bulkoperation as b (id, operation, arguments, reason, actor_id, channel,
-            request_id, status, ids, versions, processed, done_count, refused, created_at,
-            finished_at)
+            request_id, status, ids, versions, processed, done_count, refused, kept,
+            scope_group_ids, created_at, finished_at)
         values (%(operation_id)s::uuid, %(bulk_operation)s, %(bulk_arguments)s::jsonb,
             %(reason)s::text, %(actor_id)s::bigint, %(channel)s, %(request_id)s, 'done',
             %(bulk_ids)s::uuid[], %(bulk_versions)s::int[], cardinality(%(bulk_ids)s::uuid[]),
-            %(bulk_done)s::int, %(bulk_refused)s::jsonb, %(at)s::timestamptz,
-            %(at)s::timestamptz)
+            %(bulk_done)s::int, %(bulk_refused)s::jsonb, %(bulk_kept)s::jsonb,
+            %(bulk_scope)s::bigint[], %(at)s::timestamptz, %(at)s::timestamptz)
         on conflict (id) do update set
             versions = b.versions[1:b.processed] || excluded.versions
                 || b.versions[b.processed + excluded.processed + 1:],
             processed = b.processed + excluded.processed,
             done_count = b.done_count + excluded.done_count,
             refused = b.refused || excluded.refused,
+            kept = b.kept || excluded.kept,
             status = case when b.processed + excluded.processed >= cardinality(b.ids)
                 then 'done' else 'running' end,
             finished_at = case when b.processed + excluded.processed >= cardinality(b.ids)
                 then excluded.finished_at end
-        where b.status <> 'done' and b.processed = %(bulk_before)s::int
+        where b.status not in ('done', 'cancelled') and b.processed = %(bulk_before)s::int
         returning 1)"""
 """A CTE that records a bulk call, or takes a stored one further if nobody else has."""
 
@@ -90,7 +92,44 @@ def insert() -> str:
         select id, version, hash, {columns} from input returning 1)"""
 
 
-def update(columns: Mapping[str, Any], defaults: Mapping[str, Any], *, whole: bool) -> str:
+def each_columns(names: Sequence[str]) -> dict[str, str]:
+    """Columns of the CTE `input` for columns of the tasks that differ from task to task.
+
+    Values go as text; `set_` says whether the task gets one.
+    """
+    found = {}
+    for name in names:
+        found[f"set_{name}"] = f"%(set_{name})s::bool[]"
+        found[f"new_{name}"] = f"%(new_{name})s::text[]"
+    return found
+
+
+def each_parameters(
+    names: Sequence[str], values: Sequence[Mapping[str, Any]]
+) -> dict[str, list[Any]]:
+    """The parameters of `each_columns`: `values` of each task, in the order of the others."""
+    found: dict[str, list[Any]] = {}
+    for name in names:
+        found[f"set_{name}"] = [name in one for one in values]
+        found[f"new_{name}"] = [_as_text(name, one.get(name)) for one in values]
+    return found
+
+
+def _as_text(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return json.dumps(value) if isinstance(_field(name), JSONField) else str(value)
+
+
+def update(
+    columns: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    each: Sequence[str] = (),
+    *,
+    whole: bool,
+) -> str:
     """The CTE `changed`, which writes the tasks of `input` and answers with them."""
     assignments = ["version = i.version", "head = i.hash", "state = i.state", "updated_at = %(at)s"]
     for name in columns:
@@ -99,6 +138,12 @@ def update(columns: Mapping[str, Any], defaults: Mapping[str, Any], *, whole: bo
     for name in defaults:
         column, column_type = _column(name)
         assignments.append(f"{column} = coalesce(t.{column}, %({name})s::{column_type})")
+    for name in each:
+        column, column_type = _column(name)
+        assignments.append(
+            f"{column} = case when i.set_{name} then i.new_{name}::{column_type} "
+            f"else t.{column} end"
+        )
     return f"""
     changed as (
         update tasks_task t set {", ".join(assignments)} from input i where t.id = i.id

@@ -12,12 +12,13 @@ from uuid import UUID
 
 from django.db import Error
 
-from tasks import errors, metrics
+from tasks import errors, metrics, retries
 from tasks.calls import Call, Outcome
-from tasks.lifecycle import permission_for
+from tasks.lifecycle import permission_for, rows_of
 from tasks.masking import MASK
 from tasks.models import BulkOperation
 from tasks.people import Reference
+from tasks.querysets import scope_of
 
 UNIT = 10_000
 """How many tasks one transaction takes; more are worked through in units of that many."""
@@ -43,15 +44,14 @@ def action(act: Callable[..., Outcome]) -> Action:
     @wraps(act)
     def in_units(ids: Sequence[UUID], *, call: Call, **arguments: Any) -> Outcome:
         asked = list(dict.fromkeys(ids))
-        limit = None
-        if call.bulk and call.actor and call.may(permission_for(act.__name__), act.__name__):
-            limit = call.actor.bulk_limit
-        if limit is not None and call.processed + len(asked) > limit:
-            raise errors.TooManyTasks(count=len(asked), limit=limit)
+        if call.bulk:
+            _demand_within_limit(act.__name__, call.processed + len(asked), call)
         if call.once is not None and len(asked) > UNIT:
             # What is kept under a key is kept in one transaction.
             raise errors.TooManyTasks(count=len(asked), limit=UNIT)
         call = replace(call, arguments=as_json(arguments))
+        if call.atomic and call.processed + len(asked) > UNIT:
+            raise errors.InvalidArgument(field="atomic", why=f"at most {UNIT:,} tasks")
         if len(asked) <= UNIT:
             return act(asked, call=call, **arguments)
         if call.bulk and not call.dry_run:
@@ -77,6 +77,7 @@ def action(act: Callable[..., Outcome]) -> Action:
                 part = recorded
             whole.done.update(part.done)
             whole.refused.update(part.refused)
+            whole.kept.update(part.kept)
         return whole
 
     @wraps(act)
@@ -95,6 +96,13 @@ def action(act: Callable[..., Outcome]) -> Action:
     return ACTIONS[act.__name__]
 
 
+def _demand_within_limit(name: str, count: int, call: Call) -> None:
+    limited = rows_of(name)[0].limited and call.may(permission_for(name), name)
+    limit = call.actor.bulk_limit if limited and call.actor else None
+    if limit is not None and count > limit:
+        raise errors.TooManyTasks(count=count, limit=limit)
+
+
 def _recorded(call: Call, unit: Sequence[UUID], start: int) -> Outcome | None:
     """What came of a unit of a bulk call by its record; None where the unit was not carried out.
 
@@ -109,6 +117,8 @@ def _recorded(call: Call, unit: Sequence[UUID], start: int) -> Outcome | None:
         refused = stored.refused.get(str(pk))
         if refused is None:
             part.done[pk] = version + 1
+            if str(pk) in stored.kept:
+                part.kept[pk] = stored.kept[str(pk)]
         else:
             part.refused[pk] = errors.recorded(refused["code"], refused["detail"])
     return part
@@ -153,6 +163,8 @@ def store(
     versions: Sequence[int],
     call: Call,
     status: BulkOperation.Status,
+    *,
+    background: bool = False,
 ) -> BulkOperation:
     """Keep a bulk call that is yet to be carried out; one that is stored already stays."""
     stored, _ = BulkOperation.objects.get_or_create(
@@ -167,9 +179,77 @@ def store(
             "status": status,
             "ids": list(ids),
             "versions": list(versions),
+            "background": background,
+            "scope_group_ids": scope_of(call.actor),
         },
     )
     return stored
+
+
+def put_off(
+    name: str, versions: Mapping[UUID, int], *, call: Call, **arguments: Any
+) -> BulkOperation:
+    """Store a bulk act for a worker; `versions` has its tasks, with 0 where any version will do.
+
+    Raises TooManyTasks above the bulk limit of the actor's roles, and InvalidArgument where it
+    cannot be kept for later.
+    """
+    _demand_nothing_secret(arguments)
+    _demand_within_limit(name, len(versions), call)
+    if call.atomic and len(versions) > UNIT:
+        raise errors.InvalidArgument(field="atomic", why=f"at most {UNIT:,} tasks")
+    call = replace(call, arguments=as_json(arguments) | ({"atomic": True} if call.atomic else {}))
+    return retries.effect(
+        call.once,
+        lambda: store(
+            name,
+            list(versions),
+            list(versions.values()),
+            call,
+            BulkOperation.Status.WAITING,
+            background=True,
+        ),
+    )
+
+
+def take_further(stored: BulkOperation, *, call: Call) -> Outcome:
+    """Carry out the next unit of a bulk act that was put off. Raises CallError."""
+    done = stored.processed
+    unit = stored.ids[done : done + UNIT]
+    versions = zip(unit, stored.versions[done : done + UNIT], strict=True)
+    arguments = dict(stored.arguments)
+    atomic = arguments.pop("atomic", False)
+    return ACTIONS[stored.operation](
+        unit,
+        call=replace(
+            call,
+            bulk=True,
+            operation_id=stored.pk,
+            processed=done,
+            reason=stored.reason,
+            atomic=atomic,
+            versions={pk: version for pk, version in versions if version},
+        ),
+        **_arguments(arguments),
+    )
+
+
+def repeat(stored: BulkOperation, ids: Sequence[UUID], *, call: Call) -> Outcome | BulkOperation:
+    """Do what a stored operation says to some tasks anew: at once, or put off where many.
+
+    Raises what the operation raises, and InvalidArgument where its data was not kept.
+    """
+    _demand_nothing_secret(stored.arguments)
+    arguments = _arguments({k: v for k, v in stored.arguments.items() if k != "atomic"})
+    call = replace(call, bulk=True, reason=stored.reason)
+    if len(ids) > UNIT:
+        return put_off(stored.operation, dict.fromkeys(ids, 0), call=call, **arguments)
+    return ACTIONS[stored.operation](ids, call=call, **arguments)
+
+
+def _arguments(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What `as_json` made of arguments as they were."""
+    return {name: _referred(value) if name in REFERENCES else value for name, value in kept.items()}
 
 
 def plan(
@@ -205,10 +285,7 @@ def carry_out(stored: BulkOperation, *, call: Call) -> Outcome:
     if stored.status == BulkOperation.Status.DONE:
         raise errors.InvalidArgument(field="operation", why="it has already been carried out")
     _demand_nothing_secret(stored.arguments)
-    arguments = {
-        name: _referred(value) if name in REFERENCES else value
-        for name, value in stored.arguments.items()
-    }
+    arguments = _arguments(stored.arguments)
     rest = stored.ids[stored.processed :]
     return ACTIONS[stored.operation](
         rest,

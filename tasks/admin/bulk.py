@@ -28,7 +28,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import User
 from accounts.pages import Exact, ReadOnly, actor_of
-from tasks import actions
+from tasks import actions, bulk
 from tasks.actions import Call
 from tasks.api.middleware import request_id_of
 from tasks.errors import CallError, TooManyTasks
@@ -38,8 +38,8 @@ from tasks.roles import TaskRole
 from tasks.uuid7 import uuid_of
 
 from . import words
-from .operations import BULK, BulkAction
-from .preview import TYPED_ABOVE, chosen, foresee, recount, selection
+from .operations import BULK, UNDO, BulkAction
+from .preview import TYPED_ABOVE, chosen, foresee, not_put_back, recount, selection
 
 Status = BulkOperation.Status
 
@@ -137,11 +137,12 @@ class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[typ
     actions = None
 
     def get_urls(self) -> list[Any]:
-        """The list and the page of one; nothing else."""
+        """The list, the page of one, and its undo; nothing else."""
         view = self.admin_site.admin_view
         return [
             path("", view(self.changelist_view), name="tasks_bulkoperation_changelist"),
             path("<uuid:pk>/", view(self.page), name="tasks_bulkoperation_change"),
+            path("<uuid:pk>/undo/", view(self.undo), name="tasks_bulkoperation_undo"),
         ]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -212,6 +213,25 @@ class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[typ
         if stored.status == Status.PLANNED:
             return self._confirm(request, stored) if posted else self._look(request, stored)
         return self._go_on(request, stored) if posted else self._read(request, stored)
+
+    def undo(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Plan to put back what an operation of one's own did, and go on to the preview of that."""
+        stored = BulkOperation.objects.filter(pk=pk, actor=actor_of(request)).first()
+        if stored is None or stored.status in (Status.DRAFT, Status.PLANNED):
+            raise Http404
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not UNDO.offered_to(actor_of(request)):
+            raise PermissionDenied
+        try:
+            bulk.demand_finished(stored)
+            bulk.demand_reversible(stored)
+            call, ids = call_of(request), bulk.changed_by(stored.pk)
+            plan, _ = actions.plan("undo", ids, call=call, operation=str(stored.pk))
+        except CallError as error:
+            messages.error(request, error.text)
+            return HttpResponseRedirect(_url(stored))
+        return HttpResponseRedirect(_url(plan))
 
     def _tell(self, request: HttpRequest, draft: BulkOperation) -> HttpResponse:
         """The form of a draft; when it is filled in well, a plan is stored, and shown next."""
@@ -299,7 +319,7 @@ class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[typ
 
     def _go_on(self, request: HttpRequest, stored: BulkOperation) -> HttpResponse:
         """Take up an operation that was interrupted; one that is done stays as it is."""
-        if stored.status == Status.DONE:
+        if stored.background or stored.status == Status.DONE:
             messages.info(request, "This has been carried out already; nothing was changed again.")
             return HttpResponseRedirect(_url(stored))
         return self._carry_out(request, stored, call_of(request))
@@ -327,7 +347,12 @@ class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[typ
             "result",
             done=done,
             refused=refused,
-            left=len(stored.ids) - stored.processed,
+            kept=not_put_back(stored.kept, actor_of(request)),
+            left=0 if stored.background else len(stored.ids) - stored.processed,
+            undo=UNDO.offered_to(actor_of(request))
+            and stored.done_count > 0
+            and stored.status != Status.RUNNING
+            and actions.irreversible(str(stored.pk)) is None,
         )
 
     def _render(
@@ -344,7 +369,7 @@ class BulkOperationAdmin(Exact, ReadOnly, admin.ModelAdmin):  # type: ignore[typ
             "opts": self.opts,
             "title": label(stored),
             "stored": stored,
-            "action": BULK.get(stored.operation),
+            "action": _action(stored),
             "facts": facts(stored, actor_of(request)),
             "standing": standing(stored),
             "draft": uuid_of(request.GET.get("draft", "")),
@@ -365,9 +390,13 @@ def recent_of(user: User) -> QuerySet[BulkOperation]:
     return found
 
 
+def _action(stored: BulkOperation) -> BulkAction | None:
+    return UNDO if stored.operation == UNDO.name else BULK.get(stored.operation)
+
+
 def label(stored: BulkOperation) -> str:
     """The operation in words, whichever face it came through."""
-    action = BULK.get(stored.operation)
+    action = _action(stored)
     return action.label if action else stored.operation.replace("_", " ").capitalize()
 
 
@@ -378,6 +407,9 @@ def standing(stored: BulkOperation) -> SafeString:
         Status.PLANNED: "not confirmed",
         Status.RUNNING: "interrupted or running",
         Status.DONE: "carried out",
+        Status.WAITING: "waiting for a worker",
+        Status.CANCELLED: "cancelled",
+        Status.FAILED: "failed",
     }[Status(stored.status)]
     return format_html('<span class="chip chip-bulk-{}">{}</span>', stored.status, text)
 

@@ -44,6 +44,10 @@ class BulkAction:
         return all(user.has_perm(permission) for permission in needed)
 
 
+UNDO = BulkAction("undo", "Undo", "put back")
+"""Offered on what was done, not on tasks."""
+
+
 BULK = {
     action.name: action
     for action in (

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 from uuid import UUID
 
-from django.db.models import Count, F, Func, Q, QuerySet
+from django.db.models import Count, F, Func, QuerySet
 
-from accounts.models import Group, User
-from tasks import work_items
-from tasks.actions import UNIT, Outcome
-from tasks.errors import CallError
+from accounts.models import User
+from tasks import bulk
+from tasks.actions import Outcome
 from tasks.lifecycle import HELD, State
 from tasks.models import BulkOperation, Task
-from tasks.people import Reference
-from tasks.roles import COLUMNS, TaskRole
 
 from . import words
 
@@ -64,6 +60,8 @@ class Preview:
 
     done: Batch
     refused: list[Batch]
+    kept: list[Batch] = field(default_factory=list)
+    """What an undo leaves as it is of tasks that do change, by reason."""
     loads: list[Load] = field(default_factory=list)
     strangers: int = 0
     """On how many of the tasks the new owner is not a potential owner."""
@@ -123,7 +121,8 @@ def foresee(stored: BulkOperation, outcome: Outcome, user: User) -> Preview:
     reasons = {pk: words.reason_of(error) for pk, error in outcome.refused.items()}
     done = list(outcome.done)
     batches = _batches(done, reasons, user)
-    preview = Preview(done=batches[0], refused=batches[1:])
+    kept = {str(pk): some for pk, some in outcome.kept.items() if pk in outcome.done}
+    preview = Preview(done=batches[0], refused=batches[1:], kept=not_put_back(kept, user))
     if stored.operation == "transfer":
         _foresee_transfer(preview, stored, done, user)
     return preview
@@ -140,6 +139,15 @@ def recount(stored: BulkOperation, user: User) -> tuple[Batch, list[Batch]]:
     }
     batches = _batches(done, reasons, user)
     return batches[0], batches[1:]
+
+
+def not_put_back(kept: Mapping[str, Sequence[Mapping[str, str]]], user: User) -> list[Batch]:
+    """What an undo had to leave as it is in tasks that it changed, by reason."""
+    reasons = {
+        UUID(pk): "; ".join(f"{one['field'].replace('_', ' ')} {one['detail']}" for one in some)
+        for pk, some in kept.items()
+    }
+    return _batches((), reasons, user)[1:] if reasons else []
 
 
 def _batches(done: Sequence[UUID], reasons: Mapping[UUID, str], user: User) -> list[Batch]:
@@ -163,36 +171,8 @@ def _names(pks: Iterable[UUID], user: User) -> dict[UUID, str]:
 def _foresee_transfer(
     preview: Preview, stored: BulkOperation, done: Sequence[UUID], user: User
 ) -> None:
-    role = TaskRole(stored.arguments["role"])
-    giver = stored.arguments.get("from_")
-    try:
-        receiver = Reference(**stored.arguments["to"]).find()
-        source = Reference(**giver).find() if giver else user
-    except CallError:
-        return
-    open_tasks: QuerySet[Task] = Task.objects.visible_to(user).open()
-    moving = open_tasks.filter(pk__in=done).count()
-    has, had = _having(receiver, role), _having(source, role)
-    now, before = open_tasks.filter(has).count(), open_tasks.filter(had).count()
-    merging = 0 if role in COLUMNS else open_tasks.filter(has, pk__in=done).count()
     preview.loads = [
-        Load(words.holder(receiver), now, now + moving - merging),
-        Load(words.holder(source), before, before - moving),
+        Load(words.holder(load.who), load.now, load.then)
+        for load in bulk.loads("transfer", stored.arguments, done, user)
     ]
-    if role is TaskRole.OWNER and isinstance(receiver, User):
-        preview.strangers = sum(
-            TaskRole.POTENTIAL_OWNER not in task.roles(receiver.pk, task.permissions)
-            for start in range(0, len(done), UNIT)
-            for task in work_items.lock(
-                done[start : start + UNIT], receiver, locking=False
-            ).values()
-        )
-
-
-def _having(holder: User | Group, role: TaskRole) -> Q:
-    """The tasks on which an account or group holds a role itself."""
-    if role in COLUMNS:
-        return Q(**{role.value: holder})
-    kind: Literal["user", "group"] = "user" if isinstance(holder, User) else "group"
-    given = Task.objects.given_to(kind, holder.pk, role, open_only=True)
-    return Q(pk__in=given.values("pk"))
+    preview.strangers = len(bulk.strangers("transfer", stored.arguments, done, user))

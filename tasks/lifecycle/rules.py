@@ -104,7 +104,8 @@ class Operation:
     holds the task. `makes_owner`: the receiver becomes the owner, so must not be
     excluded. `receivers`: for each task role of the caller, the roles of which the receiver must
     hold one; None means anybody. `receiver_permission`: a permission that makes a receiver
-    eligible too.
+    eligible too. `reversible`: undo can put back what it did. `limited`: the bulk limit of the
+    caller's roles applies.
     """
 
     name: str
@@ -125,6 +126,8 @@ class Operation:
     makes_owner: bool = False
     receivers: Mapping[TaskRole, frozenset[TaskRole] | None] = field(default_factory=dict)
     receiver_permission: str = ""
+    reversible: bool = True
+    limited: bool = True
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ Itential's task routes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from tasks.roles import TaskRole
@@ -51,7 +52,8 @@ def _hold(name: str, permission: str, event: str, *, ends_hold: bool = False) ->
 def _note(name: str, event: str) -> Operation:
     """Comment or attach."""
     roles = _roles(PO, OW, ED, SH, OR, AD)
-    return Operation(name, f"tasks.{name}_task", event, (Rule(ANY, roles, on_hold=roles),))
+    rules = (Rule(ANY, roles, on_hold=roles),)
+    return Operation(name, f"tasks.{name}_task", event, rules, reversible=False)
 
 
 def _save(name: str, event: str) -> Operation:
@@ -239,6 +241,7 @@ OPERATIONS: dict[str, Operation] = {
             "expired",
             (Rule(OPEN, _roles(AD), State.EXPIRED, on_hold=_roles(AD)),),
             system_only=True,
+            reversible=False,  # the clock would do it again; reopen takes the time away
         ),
         Operation(
             "mark_unclaimable",
@@ -246,6 +249,7 @@ OPERATIONS: dict[str, Operation] = {
             "became_unclaimable",
             (Rule(READY, _roles(AD), on_hold=_roles(AD)),),
             system_only=True,
+            reversible=False,
         ),
         Operation(
             "mark_claimable",
@@ -253,6 +257,7 @@ OPERATIONS: dict[str, Operation] = {
             "became_claimable",
             (Rule(ANY, _roles(AD), on_hold=_roles(AD)),),
             system_only=True,
+            reversible=False,
         ),
         Operation(
             "reopen",
@@ -282,9 +287,28 @@ OPERATIONS: dict[str, Operation] = {
             "removed",
             (Rule(CREATED, _roles(OR, AD)), Rule(ENDED, _roles(AD))),
             subtasks_in=CREATED | ENDED,
+            reversible=False,
         ),
     )
 }
+
+UNDO = Operation(
+    "undo",
+    "tasks.undo_task",
+    "undone",
+    (Rule(ANY, _roles(AD), on_hold=_roles(AD)),),
+    limited=False,
+)
+"""Puts back what a recorded operation did; not asked of a task, so not among OPERATIONS.
+
+Whoever did it counts as administrator of the tasks it changed for UNDO_BY_INITIATOR.
+"""
+
+UNDO_BY_INITIATOR = timedelta(hours=24)
+"""How long the one who did something may undo it, whatever has become of his task roles."""
+
+UNDO_BY_ADMINISTRATOR = timedelta(days=30)
+"""How long an administrator of a task may undo what was done to it."""
 
 
 def _transfer(
@@ -416,9 +440,21 @@ NAMES = tuple(_names())
 
 def rows_of(name: str) -> Sequence[Operation]:
     """All rows of an operation; one for most."""
+    if name == UNDO.name:
+        return (UNDO,)
     return tuple(ROWS[name].values()) if name in ROWS else (OPERATIONS[name],)
 
 
 def permission_for(name: str) -> str:
     """The permission of gate 1 for an operation; all of its rows share it."""
     return rows_of(name)[0].permission
+
+
+def irreversible_events() -> dict[str, str]:
+    """The events that cannot be undone: {event: what was done, in words}."""
+    found = {
+        operation.event: operation.words
+        for operation in OPERATIONS.values()
+        if not operation.reversible
+    }
+    return {"created": "create", "imported": "import", **found}

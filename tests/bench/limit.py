@@ -327,13 +327,13 @@ _CREATE = f"""
         from input returning *),
     to_groups as (
         insert into tasks_taskgrouprole (content_object_id, permission_id, group_id, open, ready,
-            priority, due)
-        select i.id, h.permission, h.group, true, true, 5, %(far)s::timestamptz
+            priority, due, created)
+        select i.id, h.permission, h.group, true, true, 5, %(far)s::timestamptz, %(at)s
         from input i, holder h where h.group is not null),
     to_users as (
         insert into tasks_taskuserrole (content_object_id, permission_id, user_id, open, ready,
-            priority, due)
-        select i.id, h.permission, h.user, true, true, 5, %(far)s::timestamptz
+            priority, due, created)
+        select i.id, h.permission, h.user, true, true, 5, %(far)s::timestamptz, %(at)s
         from input i, holder h where h.user is not null),
     event as (
         insert into tasks_auditevent (task_id, version, event, actor, actor_id, on_behalf_of,

@@ -46,7 +46,11 @@ def test_one_user_who_is_nominated_has_the_task_at_once(cast: Cast) -> None:
     assert stored.claimed_at == stored.activated_at == event.at
     assert holders(stored, PO) == [{"user": "frank"}]
     assert event.event == "nominated"
-    assert event.before == {"state": "created", "owner": None}
+    assert event.before == {
+        "state": "created",
+        "owner": None,
+        "potential_owner": [{"group": "noc"}],
+    }
     assert event.after == {
         "state": "reserved",
         "owner": "frank",

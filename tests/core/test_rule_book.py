@@ -124,7 +124,7 @@ def test_the_code_has_no_operation_more_and_none_less() -> None:
     }
     assert {str(state) for state in lifecycle.State} == set(STATES)
     assert {str(role) for role in TaskRole} == set(ROLES.values())
-    assert set(ACTIONS) == {*OPERATIONS, "transfer", "grant", "revoke", "update"}
+    assert set(ACTIONS) == {*OPERATIONS, "transfer", "grant", "revoke", "update", "undo"}
     assert {
         name: {str(state) for state in operation.subtasks_in}
         for name, operation in OPERATIONS.items()

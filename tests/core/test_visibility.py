@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from accounts.models import Group, GroupNesting, Membership, Role, User
 from accounts.scopes import Scope
-from tasks import lists, reading, work_items
+from tasks import lists, reading, sql, work_items
 from tasks.errors import NotAuthorized, TaskNotFound
 from tasks.lifecycle import ENDED, HELD, Kind, State
 from tasks.models import Task
@@ -244,11 +245,16 @@ def build(world: World) -> tuple[dict[str, User], dict[str, Task]]:
             some_users.append(users[grant.holder])
         else:
             some_groups.append(groups[grant.holder])
-    work_items.insert([(task, rows[name]) for name, task in tasks.items()])
+    write([(task, rows[name]) for name, task in tasks.items()])
     people = {one.username: one for one in User.objects.all()}
     for person, names_of_groups in world.scopes.items():
         people[person].scope = Scope(groups=frozenset(groups[one].pk for one in names_of_groups))
     return people, tasks
+
+
+def write(people_of: Sequence[tuple[Task, work_items.People]]) -> None:
+    """The role rows of tasks that stand already, as creation writes them."""
+    sql.run(f"with {', '.join(work_items.INSERTED)} select", work_items.insertion(people_of))
 
 
 def answer(user: User, task: Task) -> str:
@@ -417,7 +423,7 @@ def test_given_to_means_a_row_of_ones_own() -> None:
     )
     role = TaskRole.POTENTIAL_OWNER
     rows = [(mine, ([ann], [])), (ours, ([], [one])), (ended, ([ann], [one]))]
-    work_items.insert([(task, {role: holders}) for task, holders in rows])
+    write([(task, {role: holders}) for task, holders in rows])
     assert set(names(Task.objects.given_to("user", ann.pk, role))) == {"mine", "ended"}
     assert set(names(Task.objects.given_to("group", one.pk, role))) == {"ours", "ended"}
     assert names(Task.objects.given_to("user", ann.pk, role, open_only=True)) == ["mine"]
@@ -446,7 +452,7 @@ def test_secrets_are_for_those_who_may_work_the_task(roles: list[TaskRole], sees
     task = Task.objects.create(
         name="x", head=b"", input={"key": "hunter2"}, secret_pointers=["/input/key"]
     )
-    work_items.insert([(task, {role: ([ann], []) for role in roles})])
+    write([(task, {role: ([ann], []) for role in roles})])
     read = reading.read(task, ann)
     assert read.input == {"key": "hunter2" if sees else "******"}
     (listed,) = reading.read_all([task])

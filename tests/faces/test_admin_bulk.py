@@ -570,3 +570,39 @@ def test_an_operation_of_another_face_is_readable_here(cast: Cast) -> None:
     actions.cancel_claim(ids, call=(other := call_by(cast.alice, bulk=True)))
     page = client_of(cast.alice).get(f"{BULKS}{other.operation_id}/")
     assert "Cancel claim" in page.content.decode()
+
+
+# --- Undo ----------------------------------------------------------------------------------------
+
+
+def test_what_was_done_is_undone_with_a_preview(cast: Cast) -> None:
+    client = client_of(cast.alice)
+    moved_on, *others = ids = held_by_bob(cast, 3)
+    plan = hand_over(client, cast, ids)
+    done = fill(client, plan)
+    assert owners(ids) == {"alice"}
+    actions.release([moved_on], call=call_by(cast.alice))
+    (form,) = forms_of(client.get(done["Location"]))
+    before = versions(ids)
+    undoing = client.post(f"{BULKS}{stored(done).pk}/undo/", form["fields"])
+    page = client.get(undoing["Location"]).content.decode()
+    assert "2 will be put back" in page
+    assert "1 will not" in page
+    assert versions(ids) == before
+    after = client.get(fill(client, undoing)["Location"]).content.decode()
+    assert "2 of 3 put back" in after
+    assert owners(others) == {"bob"}
+    assert owners([moved_on]) == {None}
+
+
+def test_only_what_is_ones_own_and_can_be_undone_is_offered_for_undo(cast: Cast) -> None:
+    (pk,) = held_by_bob(cast, 1)
+    call = call_by(cast.alice, bulk=True)
+    commented = actions.ACTIONS["comment"]([pk], call=call, text="so").operation_id
+    client = client_of(cast.alice)
+    assert b"undo/" not in client.get(f"{BULKS}{commented}/").content
+    refused = client.post(f"{BULKS}{commented}/undo/", follow=True)
+    assert b"cannot be undone" in refused.content
+    assert client.get(f"{BULKS}{commented}/undo/").status_code == 405
+    assert client_of(cast.bob).post(f"{BULKS}{commented}/undo/").status_code == 404
+    assert not BulkOperation.objects.filter(operation="undo").exists()

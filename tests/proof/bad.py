@@ -628,7 +628,7 @@ def lists_of_ids(route: Route, good: Sent) -> Bent:
 )
 def long_lists(route: Route, good: Sent) -> Bent:
     """10,001 ids."""
-    ids = [str(UUID(int=number)) for number in range(10_001)]
+    ids = [str(UUID(int=number)) for number in range(100_001)]
     yield "10,001", replace(good, json={**good.json, "ids": ids})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, BinaryIO, ClassVar, Final, cast
 from uuid import UUID
@@ -28,6 +28,7 @@ from tasks.actions import Call
 from tasks.api.middleware import LARGE_BODY, SMALL_BODY, request_id_of
 from tasks.api.parsers import BadBody, StrictJSONParser
 from tasks.errors import Refusal
+from tasks.masking import masked_data
 from tasks.models import Channel
 from tasks.retries import Answered, Once
 from tasks.uuid7 import uuid_of
@@ -155,6 +156,26 @@ class NativeView(APIView):
 
     once: Once | None = None
     """The key under which the call takes effect at most once, if it carries one."""
+    answered: Response | None = None
+    """The answer that was kept under it."""
+
+    def answer_with(
+        self,
+        answer: Callable[[Any], Response],
+        secrets: Callable[[Any], Sequence[str]] = lambda done: (),
+    ) -> None:
+        """Say how what this call does is answered, for a call that is answered once and again.
+
+        `secrets` has the pointers of what is secret in a task that is answered with.
+        """
+        if self.once is None:
+            return
+
+        def kept(done: Any) -> Answered:
+            self.answered = answer(done)
+            return _as_kept(self.answered, secrets(done))
+
+        self.once.answer = kept
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for what can be told without looking anything up."""
@@ -232,6 +253,20 @@ class TaskView(NativeView, ViewSet):
             self.pk = pk
             safe = request.method in ("GET", "HEAD")
             self.versions = (known_versions if safe else expected_versions)(request.headers)
+
+
+def _as_kept(response: Response, secrets: Sequence[str]) -> Answered:
+    """An answer as it is kept; nothing that a task marks secret is kept outside the task."""
+    data = response.data
+    if secrets:
+        data = {**data, **masked_data(secrets, **{name: data[name] for name in DATA})}
+    body = b"" if data is None else JSONRenderer().render(data)
+    headers = {name: response[name] for name in ("ETag", "Location") if name in response}
+    return Answered(response.status_code, headers, body)
+
+
+DATA: Final = ("input", "output", "fault")
+"""The members of a task's document in which there may be secrets."""
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -48,6 +48,12 @@ STATUSES: Final[dict[type[Refusal], int]] = {
     errors.InvalidOutput: 400,
     errors.ReasonRequired: 400,
     errors.NotAttempted: 503,
+    errors.NothingToUndo: 409,
+    errors.TooLateToUndo: 409,
+    errors.Irreversible: 409,
+    errors.NotAllDone: 409,
+    errors.StillRunning: 409,
+    errors.AlreadyFinished: 409,
     errors.NotPermitted: 403,
     errors.UnknownUser: 400,
     errors.UnknownGroup: 400,
@@ -174,6 +180,10 @@ def _refused(error: Refusal) -> Problem:
         problem.errors = [
             {"pointer": f"/output{found['pointer']}", "code": error.code, "detail": found["detail"]}
             for found in error.params["errors"]
+        ]
+    elif isinstance(error, errors.NotAllDone):
+        problem.members["refused"] = [
+            {"id": str(pk), **entry(refused)} for pk, refused in error.refused.items()
         ]
     if isinstance(error, TaskError) and error.version is not None:
         problem.members["version"] = error.version

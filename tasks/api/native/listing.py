@@ -27,6 +27,9 @@ WINDOW: Final = frozenset({"limit", "cursor"})
 FILTERS: Final = frozenset({"state", "owner", "view", "ordering"})
 """Those of the list of tasks besides."""
 
+REPEATABLE: Final = frozenset({"state"})
+"""Those that may be given more than once."""
+
 EXACT: Final = 10_000
 """Up to so many tasks are counted exactly."""
 
@@ -141,7 +144,7 @@ class Listing:
         seen = reading.visible(user)
         walk = self._walk(user)
         if walk is None:
-            return listed(self._of(seen, user), user, self.window, self.order)
+            return listed(self.of(seen, user), user, self.window, self.order)
         cursor, limit = self.window.cursor, self.window.limit
         place = Place(cursor.values, cursor.backwards) if cursor else None
         found = page_of(walk.page(self.order, place, limit + 1), cursor, limit, self.order)
@@ -161,7 +164,7 @@ class Listing:
             return None
         return Walk(self.view.walk, user, self.states, unowned=self.owner == NO_OWNER)
 
-    def _of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
+    def of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
         """Those of `tasks` that the filters let through."""
         tasks = self.view.narrow(tasks, user)
         if self.states:

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from tasks.actions import ACTIONS
 
 from . import directory, oauth, tokens
+from .bulk import BulkOperationViewSet
 from .feed import Events, HistoryViewSet
 from .parts import PartViewSet
 from .serializers import INPUTS
@@ -42,7 +43,49 @@ urlpatterns = [
         ),
         name="claim-next",
     ),
+    path(
+        "v1/tasks/bulk/create/",
+        TaskViewSet.as_view(
+            {"post": "create_many"},
+            name="Create: many tasks",
+            description="Make tasks, all of them or none.",
+        ),
+        name="bulk-create",
+    ),
 ]
+BULK_OPERATIONS = {
+    "": ({"get": "list"}, "Bulk operations", "What you did to many tasks at once, newest first."),
+    "-undo-account": (
+        {"post": "undo_account"},
+        "Undo what an account did",
+        "Put back what somebody did in a time, on the tasks you administer.",
+    ),
+}
+OF_ONE = {
+    "": ({"get": "retrieve"}, "Bulk operation", "What was asked, how far it is, what came of it."),
+    "-items": ({"get": "items"}, "Its tasks", "What became of each, in the order given."),
+    "-cancel": ({"post": "cancel"}, "Cancel", "Have no further unit of it carried out."),
+    "-retry": ({"post": "retry"}, "Retry", "Do the same to the tasks that it refused."),
+    "-undo": ({"post": "undo"}, "Undo", "Put back what it did, wherever it still stands."),
+}
+"""What there is of bulk operations: methods, name and sentence, by the end of the route's name."""
+
+for end, (methods, name, description) in BULK_OPERATIONS.items():
+    urlpatterns.append(
+        path(
+            f"v1/bulk-operations/{'undo/' if end else ''}",
+            BulkOperationViewSet.as_view({**methods}, name=name, description=description),
+            name=f"bulk-operations{end}",
+        )
+    )
+for end, (methods, name, description) in OF_ONE.items():
+    urlpatterns.append(
+        path(
+            f"v1/bulk-operations/<str:pk>/{end[1:] + '/' if end else ''}",
+            BulkOperationViewSet.as_view({**methods}, name=name, description=description),
+            name=f"bulk-operation{end}",
+        )
+    )
 for operation in INPUTS:
     address, words, sentence = _told(operation)
     urlpatterns += [

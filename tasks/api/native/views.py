@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -20,16 +20,14 @@ from tasks import actions, reading
 from tasks.actions import ACTIONS, Answer, Draft, Outcome
 from tasks.errors import AlreadyOwner, CallError, ExternalIdTaken, StaleTask
 from tasks.lifecycle import OPERATIONS
-from tasks.masking import masked_data
 from tasks.models import Task, canonical
 from tasks.people import group
 from tasks.querysets import TaskQuerySet
-from tasks.retries import Answered
 
-from . import directory, tokens
+from . import bulk, directory, tokens
 from .base import NativeView, TaskView
-from .errors import BadSyntax, entry, refuse
-from .listing import FILTERS, WINDOW, Listing
+from .errors import BadSyntax, refuse
+from .listing import FILTERS, REPEATABLE, WINDOW, Listing
 from .serializers import (
     BULK_INPUTS,
     INPUTS,
@@ -37,6 +35,7 @@ from .serializers import (
     BulkAttachForm,
     ClaimNext,
     NewTask,
+    NewTasks,
     Strict,
     documents,
     related,
@@ -44,13 +43,14 @@ from .serializers import (
 )
 from .uploads import AttachmentParser, FormParser, is_form, read_form
 
-REPEATABLE: Final = {name for name, operation in OPERATIONS.items() if operation.repeatable}
+RETAKEN: Final = {name for name, operation in OPERATIONS.items() if operation.repeatable}
 """Operations that succeed once more, changing nothing, for an account that holds the task."""
 
 
 RESOURCES: Final = {
     "tasks": "Work that waits for a person: find it, make it, act on it.",
     "events": "What happened to tasks, for those who want to keep up.",
+    "bulk-operations": "What was done to many tasks at once: follow it, undo it.",
     **directory.RESOURCES,
     **tokens.RESOURCES,
 }
@@ -93,10 +93,7 @@ class TaskViewSet(TaskView):
     answers: tuple[Answer, ...] = ()
     """What the account may do with the task that is shown, for its page."""
 
-    answered: Response | None = None
-    """The answer that is kept under the key of the call."""
-
-    repeatable = frozenset({"state"})
+    repeatable = REPEATABLE
     listing: Listing
 
     def get_parsers(self) -> list[BaseParser]:
@@ -121,7 +118,7 @@ class TaskViewSet(TaskView):
         if self.action == "claim_next":
             return ClaimNext.example
         if not self.operation:
-            return NewTask.example
+            return (NewTasks if self.action == "create_many" else NewTask).example
         return (INPUTS if "pk" in self.kwargs else BULK_INPUTS)[self.operation].example
 
     def example_of(self, operation: str) -> dict[str, Any]:
@@ -159,7 +156,7 @@ class TaskViewSet(TaskView):
             raise
         if task.external_id is not None:
             task.request_digest = digest_of(request.data)
-        self._answer_with(lambda made: self._made(made[0]))
+        self.answer_with(lambda made: self._made(made[0]), _secrets)
         try:
             made = actions.create([Draft(task, people)], call=self.call(), waiting=waiting)
         except ExternalIdTaken:
@@ -180,7 +177,7 @@ class TaskViewSet(TaskView):
             actions.demand_claimer(self.call())
             raise
         named = None if groups is None else [group(name) for name in groups]
-        self._answer_with(lambda outcome: self._answer(outcome.one()))
+        self.answer_with(lambda outcome: self._answer(outcome.one()), _secrets)
         task = actions.claim_next(call=self.call(), groups=named)
         if task is None:
             return Response(status=204)
@@ -195,6 +192,40 @@ class TaskViewSet(TaskView):
             request_digest=task.request_digest,
         ).first()
 
+    def create_many(self, request: Request) -> Response:
+        """Make tasks, all of them or none."""
+        call = self.call(bulk=True)
+        try:
+            body = self.read_body(NewTasks)
+            drafts = [self._draft(place, one) for place, one in enumerate(body["tasks"])]
+        except APIException:
+            actions.demand_creator(call)
+            raise
+        call = replace(call, reason=body.get("reason"))
+        self.answer_with(lambda made: self._made_many(made, call.operation_id))
+        made = actions.create(drafts, call=call, waiting=body.get("waiting", False))
+        return self.answered or self._made_many(made, call.operation_id)
+
+    def _made_many(self, made: Sequence[Task], operation_id: UUID) -> Response:
+        return Response(
+            {
+                "operation_id": operation_id,
+                "counts": {"done": len(made), "refused": 0, "refused_by_reason": {}},
+                "done": [{"id": str(task.pk), "version": task.version} for task in made],
+                "refused": [],
+            },
+            status=201,
+            headers={"Location": bulk.address(operation_id, self.request)},
+        )
+
+    def _draft(self, place: int, values: dict[str, Any]) -> Draft:
+        """One of several tasks to be made. Raises ValidationError that names its place."""
+        people = values.pop("people", {})
+        try:
+            return Draft(Task(**{**values, **related(values, self.user)}), people)
+        except ValidationError as error:
+            raise ValidationError({"tasks": {str(place): error.detail}}) from None
+
     def amend(self, request: Request, pk: str) -> Response:
         """Change properties of a task: the operation update."""
         self.operation = "update"
@@ -207,7 +238,7 @@ class TaskViewSet(TaskView):
 
     def operate(self, request: Request, pk: str) -> Response:
         """Do the operation of the route to one task."""
-        self._answer_with(lambda outcome: self._operated(outcome.one()))
+        self.answer_with(lambda outcome: self._operated(outcome.one()), _secrets)
         try:
             task = self._attempt(self._arguments(INPUTS[self.operation], AttachForm))
         except (APIException, CallError) as error:
@@ -221,23 +252,6 @@ class TaskViewSet(TaskView):
         if self.operation == "remove":
             return Response(status=204, headers={"ETag": _etag(task)})
         return self._answer(task)
-
-    def _answer_with(self, answer: Callable[[Any], Response]) -> None:
-        """Say how what this call does is answered, for a call that is answered once and again."""
-        if self.once is None:
-            return
-
-        def kept(done: Any) -> Answered:
-            self.answered = answer(done)
-            return as_kept(self.answered, self._secrets(done))
-
-        self.once.answer = kept
-
-    @staticmethod
-    def _secrets(done: Any) -> Sequence[str]:
-        """The pointers of what is secret in the task that a call was about."""
-        tasks = done.tasks.values() if isinstance(done, Outcome) else done
-        return [pointer for task in tasks for pointer in task.secret_pointers]
 
     def _arguments(self, body: type[Strict], form: type[Strict]) -> dict[str, Any]:
         """What the call says, in a body or, with a file, in a form."""
@@ -257,7 +271,7 @@ class TaskViewSet(TaskView):
                 [self.pk], call=self.call(reason=reason, versions=versions), **arguments
             )
             refused = outcome.refused.get(self.pk)
-            if isinstance(refused, AlreadyOwner) and self.operation in REPEATABLE:
+            if isinstance(refused, AlreadyOwner) and self.operation in RETAKEN:
                 held = self._held(refused.version or 0)
                 if held is not None:
                     return held
@@ -283,28 +297,8 @@ class TaskViewSet(TaskView):
     def operate_on_many(self, request: Request) -> Response:
         """Do the operation of the route to many tasks."""
         arguments = self._arguments(BULK_INPUTS[self.operation], BulkAttachForm)
-        ids: dict[UUID, int | None] = arguments.pop("ids")
-        call = self.call(
-            reason=arguments.pop("reason", None),
-            versions={pk: version for pk, version in ids.items() if version is not None},
-            bulk=True,
-        )
-        self._answer_with(self._operated_on_many)
-        outcome = ACTIONS[self.operation](tuple(ids), call=call, **arguments)
-        return self.answered or self._operated_on_many(outcome)
-
-    def _operated_on_many(self, outcome: Outcome) -> Response:
-        return Response(
-            {
-                "operation_id": outcome.operation_id,
-                "done": [
-                    {"id": str(pk), "version": version} for pk, version in outcome.done.items()
-                ],
-                "refused": [
-                    {"id": str(pk), **entry(error)} for pk, error in outcome.refused.items()
-                ],
-            }
-        )
+        call = self.call(reason=arguments.pop("reason", None))
+        return bulk.act(self, self.operation, arguments, call)
 
     def _answer(
         self,
@@ -318,18 +312,10 @@ class TaskViewSet(TaskView):
         return Response({**document, **members}, status=status, headers=headers)
 
 
-def as_kept(response: Response, secrets: Sequence[str]) -> Answered:
-    """An answer as it is kept; nothing that a task marks secret is kept outside the task."""
-    data = response.data
-    if secrets:
-        data = {**data, **masked_data(secrets, **{name: data[name] for name in DATA})}
-    body = b"" if data is None else JSONRenderer().render(data)
-    headers = {name: response[name] for name in ("ETag", "Location") if name in response}
-    return Answered(response.status_code, headers, body)
-
-
-DATA: Final = ("input", "output", "fault")
-"""The members of a task's document in which there may be secrets."""
+def _secrets(done: Outcome | Sequence[Task]) -> Sequence[str]:
+    """The pointers of what is secret in the task that a call was about."""
+    tasks = done.tasks.values() if isinstance(done, Outcome) else done
+    return [pointer for task in tasks for pointer in task.secret_pointers]
 
 
 def digest_of(body: Any) -> bytes:

@@ -139,6 +139,10 @@ def routes_of(pattern: str, found: URLPattern) -> Iterator[Route]:
         for stage in ("plan", "result"):
             maker = _posting(_stored(STAGES[stage]), ())
             yield Route(**write, maker=maker, variant=stage, takes_body=False)
+    elif name == "tasks_bulkoperation_undo":
+        address = _stored(lambda world: world.reversible)
+        maker = _posting(lambda world: f"{address(world)}undo/", ())
+        yield Route(**write, maker=maker, takes_body=False)
     elif name in NO_FORM:
         yield Route(**read, maker=_page(address), nothing=not name.endswith("_change"))
     elif name in (*GETS, *FORMS, "tasks_task_file") or name.endswith(PAGES):

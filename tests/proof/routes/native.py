@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from tasks.api.native import views
+from tasks.api.native.bulk import BulkOperationViewSet
 from tasks.api.native.directory import Listed
 from tasks.api.native.feed import HistoryViewSet
 from tasks.api.native.oauth import TokenEndpoint
@@ -71,7 +73,10 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
         operation = callback.initkwargs.get("operation", "")
         shared = {"pattern": pattern, "method": method.upper(), "face": "native"}
         shared["view"] = f"{view.__name__}.{action}"
-        if action in ("operate", "operate_on_many"):
+        if view is BulkOperationViewSet:
+            made = _of_operations(method.upper(), pattern, action)
+            yield Route(**shared, maker=made, takes_body=method == "post")
+        elif action in ("operate", "operate_on_many"):
             many = "ids" if action == "operate_on_many" else ""
             kind: dict[str, Any] = {**shared, "many": many, "on_task": not many}
             yield Route(**kind, maker=_operating(pattern, operation, many=bool(many)))
@@ -90,6 +95,8 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
             yield Route(**shared, maker=_creating)
         elif action == "claim_next":
             yield Route(**shared, maker=_claiming_next)
+        elif action == "create_many":
+            yield Route(**shared, maker=_creating_many)
         elif action in WRITES:
             maker = _writing(method.upper(), pattern, WRITES[action])
             yield Route(**shared, maker=maker, on_task=True)
@@ -127,6 +134,24 @@ def _operating(pattern: str, operation: str, *, many: bool) -> Maker:
         for who, pk, path in _tasks(pattern)(world):
             ids = {"ids": [pk]} if many else {}
             yield who, Sent("POST", path, headers=world.bearer(who), json=body | ids)
+
+    return make
+
+
+def _of_operations(method: str, pattern: str, action: str) -> Maker:
+    def make(world: World) -> Iterator[tuple[str, Sent]]:
+        stored = world.put_off if action == "cancel" else world.claimed
+        path = "/" + pattern.replace("<str:pk>", str(stored.pk))
+        body: dict[str, Any] = {
+            "undo": {"reason": "because a test says so"},
+            "undo_account": {
+                "actor": "bob",
+                "from": "2030-01-31T12:00:00Z",
+                "until": "2030-01-31T13:00:00Z",
+            },
+        }.get(action, {})
+        more = {"json": body} if method == "POST" else {}
+        yield "bob", Sent(method, path, headers=world.bearer("bob"), **more)
 
     return make
 
@@ -201,6 +226,11 @@ def _directory(pattern: str) -> Maker:
         yield "dave", Sent("GET", path, headers=world.bearer("dave"))
 
     return make
+
+
+def _creating_many(world: World) -> Iterator[tuple[str, Sent]]:
+    for who, sent in _creating(world):
+        yield who, replace(sent, path="/api/v1/tasks/bulk/create/", json={"tasks": [sent.json]})
 
 
 def _reading(pattern: str) -> Maker:

@@ -132,6 +132,30 @@ class World:
         return plan
 
     @functools.cached_property
+    def reversible(self) -> BulkOperation:
+        """An operation of root's that is done and can be undone."""
+        call = call_by(self.cast.root, Channel.ADMIN, bulk=True)
+        task = make_in(State.READY, self.cast.carol, self.cast.noc)
+        done = actions.ACTIONS["set_priority"]([task.pk], call=call, priority=1)
+        return BulkOperation.objects.get(pk=done.operation_id)
+
+    @functools.cached_property
+    def claimed(self) -> BulkOperation:
+        """An operation of bob's that is done."""
+        call = call_by(self.cast.bob, Channel.NATIVE, bulk=True)
+        task = make_in(State.READY, self.cast.carol, self.cast.noc)
+        return BulkOperation.objects.get(
+            pk=actions.ACTIONS["claim"]([task.pk], call=call).operation_id
+        )
+
+    @functools.cached_property
+    def put_off(self) -> BulkOperation:
+        """An operation of bob's that waits for a worker."""
+        call = call_by(self.cast.bob, Channel.NATIVE, bulk=True)
+        task = make_in(State.READY, self.cast.carol, self.cast.noc)
+        return actions.put_off("claim", {task.pk: 1}, call=call)
+
+    @functools.cached_property
     def role(self) -> Role:
         """A role of one's own."""
         return Role.objects.create(name="helpdesk")

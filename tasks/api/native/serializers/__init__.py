@@ -1,9 +1,18 @@
 """What goes in and out of this face: strict input for each operation, and documents."""
 
-from .creation import NewTask, related
+from .creation import NewTask, NewTasks, related
 from .documents import AttachmentDocument, CommentDocument, documents, operation_url, task_url
 from .fields import Strict
-from .inputs import BULK_INPUTS, INPUTS, AttachForm, BulkAttachForm, ClaimNext, Plain
+from .inputs import (
+    BULK_INPUTS,
+    INPUTS,
+    AttachForm,
+    BulkAttachForm,
+    ClaimNext,
+    Plain,
+    UndoAccount,
+    UndoOperation,
+)
 
 __all__ = [
     "BULK_INPUTS",
@@ -14,8 +23,11 @@ __all__ = [
     "ClaimNext",
     "CommentDocument",
     "NewTask",
+    "NewTasks",
     "Plain",
     "Strict",
+    "UndoAccount",
+    "UndoOperation",
     "documents",
     "operation_url",
     "related",

@@ -18,7 +18,7 @@ from tasks.querysets import TaskQuerySet
 from tasks.roles import GRANTED, TaskRole
 
 from .fields import Flag, Holders, Strict, TaskId, Text
-from .inputs import Properties
+from .inputs import Plain, Properties
 
 
 class People(serializers.Field[dict[Any, Any], Any, Any, Any]):
@@ -112,6 +112,28 @@ class NewTask(Properties):
                 raise ValidationError({other: [ErrorDetail(f"{one} needs it.", "required")]})
         if values.get("short_id") is not None and values.get("job") is None:
             raise ValidationError({"job": [ErrorDetail("short_id needs it.", "required")]})
+        return values
+
+
+MOST_NEW = 1000
+"""How many tasks one call may make."""
+
+
+class NewTasks(Plain):
+    """Tasks to be made, all or none; whether they wait to be activated holds for all of them."""
+
+    tasks = serializers.ListField(child=NewTask(), allow_empty=True, max_length=MOST_NEW)
+    waiting = Flag(required=False)
+    example: ClassVar = {"tasks": [NewTask.example], "reason": ""}
+
+    def validate_tasks(self, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Refuse what is said of all tasks at once."""
+        problem = ErrorDetail("Say this once, beside tasks.", "invalid")
+        wrong = {
+            place: {"waiting": [problem]} for place, one in enumerate(values) if "waiting" in one
+        }
+        if wrong:
+            raise ValidationError(wrong)  # type: ignore[arg-type]
         return values
 
 

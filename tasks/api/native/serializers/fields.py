@@ -17,7 +17,7 @@ from tasks.errors import TooManyTasks
 from tasks.people import Reference
 from tasks.uuid7 import uuid_of
 
-MOST_IDS: Final = 10_000
+MOST_IDS: Final = 100_000
 """How many ids one call may name."""
 
 MOST_NAMES: Final = 100

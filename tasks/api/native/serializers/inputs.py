@@ -241,6 +241,28 @@ class AttachForm(Plain):
         return values
 
 
+class UndoOperation(Plain):
+    """Whether it is only to be foreseen."""
+
+    dry_run = Flag(required=False)
+    example: ClassVar = {"dry_run": True, "reason": ""}
+
+
+class UndoAccount(UndoOperation):
+    """Whose doing is put back, and from when to when."""
+
+    actor = Text(max_length=150)
+    from_ = Moment(source="from_")
+    until = Moment()
+    example: ClassVar = {
+        "actor": "",
+        "from": "2030-01-31T12:00:00Z",
+        "until": "2030-01-31T13:00:00Z",
+        "dry_run": True,
+        "reason": "",
+    }
+
+
 INPUTS: Final[dict[str, type[Plain]]] = {
     "activate": Plain,
     "nominate": Nominate,
@@ -277,6 +299,19 @@ INPUTS: Final[dict[str, type[Plain]]] = {
 """The input of each operation; those of the system alone have none, and so no address."""
 
 
+def _either(self: Strict, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a call on many tasks. Raises ValidationError unless it says which."""
+    if ("ids" in values) == ("filter" in values):
+        raise ValidationError({"ids": ["Name the tasks by ids, or else by a filter."]}, "required")
+    many = {name: values.pop(name) for name in MANY if name in values}
+    validate: Any = super(type(self), self).validate
+    return {**validate(values), **many}
+
+
+MANY: Final = ("ids", "filter", "dry_run", "atomic")
+"""What a call on many tasks says besides its operation's arguments."""
+
+
 def _of_many(single: type[Plain]) -> type[Plain]:
     """The same input with the ids of the tasks."""
     return type(
@@ -284,7 +319,11 @@ def _of_many(single: type[Plain]) -> type[Plain]:
         (single,),
         {
             "__doc__": single.__doc__,
-            "ids": Ids(),
+            "ids": Ids(required=False),
+            "filter": Document(required=False),
+            "dry_run": Flag(required=False),
+            "atomic": Flag(required=False),
+            "validate": _either,
             "example": {"ids": [], **single.example},
         },
     )
