@@ -85,5 +85,8 @@ def _adapted(value: Any) -> Any:
 
 
 def _element(value: Any) -> str:
-    kind = next(kind for kind in type(value).__mro__ if kind in _ELEMENTS)
-    return _ELEMENTS[kind](value)
+    for kind in type(value).__mro__:
+        if kind in _ELEMENTS:
+            return _ELEMENTS[kind](value)
+    # Not StopIteration by any chance, which would end the array here without a word.
+    raise TypeError(f"{type(value).__name__} is no element of an array")

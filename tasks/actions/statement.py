@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.db import connection
-from django.db.models import Field, JSONField
+from django.db.models import BinaryField, Field, JSONField
 
 from tasks import sql, work_items
 from tasks.models import Task
@@ -77,7 +77,7 @@ def new_values(tasks: Sequence[Task]) -> dict[str, list[Any]]:
         values: list[Any] = [getattr(task, model_field.attname) for task in tasks]
         if isinstance(model_field, JSONField):
             values = [None if value is None else json.dumps(value) for value in values]
-        else:
+        elif not isinstance(model_field, BinaryField):
             values = [model_field.get_db_prep_save(value, connection) for value in values]
         found[f"new_{model_field.column}"] = values
     return found

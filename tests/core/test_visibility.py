@@ -332,7 +332,7 @@ def agree(world: World, person: str, name: str, seen: Counter[str]) -> None:
 
 def walked(user: User) -> dict[lists.View, TaskQuerySet]:
     """The lists that can be walked, and what `querysets` says they have."""
-    everything = Task.objects.all()
+    everything = Task.objects.in_scope_of(user)
     if not user.is_active:  # who cannot ask
         return {}
     found = {

@@ -64,6 +64,8 @@ EVERY_REASON: list[tuple[Refusal, int, str]] = [
     (errors.NotAllDone(count=2), 409, "CWTKA0062E"),
     (errors.StillRunning(), 409, "CWTKA0062E"),
     (errors.AlreadyFinished(), 409, "CWTKA0062E"),
+    (errors.KeyReused(), 400, "CWTKA0122E"),
+    (errors.KeyInUse(), 409, "CWTKA0062E"),
     (errors.NotPermitted(operation="create tasks"), 401, "CWTKA0012E"),
     (errors.UnknownUser(name="{0}"), 400, "CWTKA0084E"),
     (errors.UnknownGroup(name="x"), 400, "CWTKA0084E"),
