@@ -254,6 +254,25 @@ def test_who_loses_a_task_is_told_so_and_nothing_later(cast: Cast) -> None:
         assert told(frank)[0] == [], name
 
 
+def test_an_undo_is_told_to_those_whom_it_takes_from_and_gives_to(cast: Cast) -> None:
+    Membership.objects.create(user=cast.frank, group=cast.field)
+    task = make_task(cast.carol, cast.noc)
+    arguments = {"role": "potential_owner", "to": group("field")}
+    moved = call_by(cast.dave, bulk=True)
+    ACTIONS["transfer"]([task.pk], call=moved, from_=group("noc"), **arguments)
+    frank, bob = Api(cast.frank), Api(cast.bob)
+    assert frank.get(task_path(task.pk)).status_code == 200
+    since = now(frank), now(bob)
+    undone = call_by(cast.dave, bulk=True)
+    ACTIONS["undo"]([task.pk], call=undone, operation=str(moved.operation_id))
+    for api, cursor in zip((frank, bob), since, strict=True):
+        assert names(told(api, cursor)[0], task) == ["undone"]
+    assert frank.get(task_path(task.pk)).status_code == 404
+    row = OutboxEvent.objects.get(event__task_id=task.pk, event__event="undone")
+    assert set(row.members or ()) == set(row.leads or ()) == {cast.noc.pk, cast.field.pk}
+    assert row.users is None
+
+
 def test_who_is_excluded_and_not_involved_is_told_nothing(cast: Cast) -> None:
     task = make_task(cast.carol, cast.noc)
     for name, way in (("grant", "to"), ("revoke", "from_")):

@@ -11,6 +11,7 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
+from accounts.models import User
 from tasks import retries, sql
 from tasks.actions import ACTIONS
 from tasks.lifecycle import State
@@ -19,7 +20,7 @@ from tests.conftest import Cast
 from tests.core.test_races import Racer
 from tests.factories import call_by, make_in, make_task, make_tasks
 
-from .native_client import TASKS, Api, assert_problem, bulk_path, everything, task_path
+from .native_client import MISSING, TASKS, Api, assert_problem, bulk_path, everything, task_path
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
@@ -76,6 +77,57 @@ def test_a_bulk_call_takes_effect_once(cast: Cast) -> None:
     assert_again(first, keyed(bob, bulk_path("claim"), body))
     assert everything() == before
     assert BulkOperation.objects.count() == 1
+
+
+def test_every_way_to_change_something_takes_effect_once(cast: Cast) -> None:
+    """Claiming the next task, making many, what a worker does, and what is done to that."""
+    tasks = make_tasks(4, cast.carol, [cast.noc])
+    ids = [str(task.pk) for task in tasks[:2]]
+    bob = Api(cast.bob)
+    moved = bob.post(bulk_path("claim"), {"ids": ids}).json()["operation_id"]
+    refused = bob.post(bulk_path("start"), {"ids": [str(tasks[2].pk), str(MISSING)]}).json()
+    waiting = bob.post(bulk_path("claim"), {"filter": {"state": "ready"}}).json()["id"]
+    operations = "/api/v1/bulk-operations"
+    calls: list[tuple[Api, str, Any, int]] = [
+        (bob, f"{TASKS}claim-next/", {}, 200),
+        (Api(cast.carol), bulk_path("create"), {"tasks": [{"name": "Ring"}] * 2}, 201),
+        (bob, bulk_path("claim"), {"filter": {"owner": "none"}}, 202),
+        (bob, f"{operations}/{waiting}/cancel/", None, 200),
+        (bob, f"{operations}/{refused['operation_id']}/retry/", None, 200),
+        (bob, f"{operations}/{moved}/undo/", None, 200),
+        (bob, f"{operations}/undo/", _acts_of(cast.bob), 200),
+    ]
+    for number, (api, path, body, status) in enumerate(calls):
+        first = keyed(api, path, body, key=f"k-{number}")
+        assert first.status_code == status, (path, first.content)
+        before = everything()
+        assert_again(first, keyed(api, path, body, key=f"k-{number}"))
+        assert everything() == before, path
+    assert Task.objects.count() == 6
+    assert BulkOperation.objects.filter(operation="undo").count() == 2
+
+
+def _acts_of(user: User) -> dict[str, str]:
+    now = timezone.now()
+    since, until = now - timedelta(hours=1), now + timedelta(hours=1)
+    return {"actor": user.username, "from": since.isoformat(), "until": until.isoformat()}
+
+
+def test_nothing_is_kept_of_a_call_that_found_nothing_or_only_looked(cast: Cast) -> None:
+    bob = Api(cast.bob)
+    assert keyed(bob, f"{TASKS}claim-next/").status_code == 204
+    task = make_task(cast.carol, cast.noc)
+    body = {"ids": [str(task.pk)], "dry_run": True}
+    assert keyed(bob, bulk_path("claim"), body, key="k-2").json()["dry_run"] is True
+    assert not IdempotencyKey.objects.exists()
+    assert keyed(bob, f"{TASKS}claim-next/").json()["id"] == str(task.pk)
+    assert IdempotencyKey.objects.count() == 1
+
+
+def test_no_key_where_a_secret_is_the_answer(cast: Cast) -> None:
+    for path in ("/api/v1/tokens/", "/api/oauth/token/"):
+        assert_problem(keyed(Api(cast.bob), path, {"name": "sync"}), 400, "invalid_header")
+    assert Api(cast.bob).post("/api/v1/tokens/", {"name": "sync"}).status_code == 201
 
 
 def test_the_answer_is_that_of_then(cast: Cast) -> None:

@@ -10,12 +10,15 @@ from django.test import Client
 from accounts.authentication import find, issue
 from accounts.models import AccountEvent, Token, User
 from accounts.scopes import Scope
+from tasks import bulk
+from tasks.actions import ACTIONS
 from tasks.api.htm.ids import tkiid
 from tasks.lifecycle import OPERATIONS
 from tasks.lifecycle.scopes import PERMISSIONS
-from tasks.models import AuditEvent, Task
+from tasks.models import AuditEvent, BulkOperation, Task
+from tasks.people import group, user
 from tests.conftest import Cast
-from tests.factories import make_task, make_tasks
+from tests.factories import call_by, make_task, make_tasks
 
 from .admin_pages import client_of
 from .native_client import MISSING, TASKS, Api, assert_problem, bulk_path, everything, task_path
@@ -113,6 +116,56 @@ def test_outside_of_its_groups_nothing_exists(cast: Cast, name: str) -> None:
     refused = api.post(bulk_path("claim"), {"ids": ids}).json()["refused"]
     assert {(one["code"], one["version"]) for one in refused} == {("task_not_found", None)}
     assert Api(user).get(task_path(other.pk)).status_code == 200
+
+
+def test_outside_of_its_groups_nothing_is_done_or_told(cast: Cast) -> None:
+    other = make_task(cast.dave, cast.field, cast.bob, priority=1)
+    mine = make_task(cast.dave, cast.noc)
+    api, whole = api_of(cast.bob, of_groups(cast.noc)), Api(cast.bob)
+    assert whole.get("/api/v1/events/").json()["results"][0]["task"]["id"] == str(other.pk)
+    told = api.get("/api/v1/events/").json()["results"]
+    assert [each["task"]["id"] for each in told] == [str(mine.pk)]
+    assert_problem(api.get(task_path(other.pk, "events")), 404, "task_not_found")
+    # The other one would be first, by its priority.
+    assert api.post(f"{TASKS}claim-next/").json()["id"] == str(mine.pk)
+    assert api.post(f"{TASKS}claim-next/").status_code == 204
+    assert whole.post(f"{TASKS}claim-next/").json()["id"] == str(other.pk)
+
+
+def test_of_what_goes_out_of_its_groups_it_is_told_and_no_more(cast: Cast) -> None:
+    task = make_task(cast.dave, cast.noc)
+    api = api_of(cast.bob, of_groups(cast.noc))
+    arguments = {"role": "potential_owner", "from_": group("noc"), "to": group("field")}
+    ACTIONS["transfer"]([task.pk], call=call_by(cast.dave), **arguments).one()
+    ACTIONS["comment"]([task.pk], call=call_by(cast.dave), text="later").one()
+    events = [each["event"] for each in api.get("/api/v1/events/").json()["results"]]
+    assert events == ["potential_owner_transferred"]
+
+
+def test_what_it_puts_off_is_done_within_its_limits(cast: Cast) -> None:
+    mine, gone = make_tasks(2, cast.dave, [cast.noc])
+    other = make_task(cast.dave, cast.field, cast.bob)
+    api = api_of(cast.bob, Scope(frozenset({"claim"}), frozenset({cast.noc.pk})))
+    refused = api.post(bulk_path("release"), {"filter": {}})
+    assert (refused.status_code, refused.json()["counts"]["total"]) == (202, 0)
+    stored = api.post(bulk_path("claim"), {"filter": {}}).json()
+    assert stored["counts"]["total"] == 2
+    # Bob would still be free to claim it: a group that the token is not for.
+    for name, way in (("grant", {"to": user("bob")}), ("revoke", {"from_": group("noc")})):
+        ACTIONS[name]([gone.pk], call=call_by(cast.dave), role="potential_owner", **way).one()
+    BulkOperation.objects.filter(pk=stored["id"]).update(versions=[0, 0])
+    bulk.work()
+    done = api.get(f"/api/v1/bulk-operations/{stored['id']}/items/").json()["results"]
+    assert {each["id"]: each["status"] for each in done} == {
+        str(mine.pk): "done",
+        str(gone.pk): "refused",
+    }
+    assert set(Task.objects.filter(owner=cast.bob)) == {mine}
+    assert ACTIONS["claim"]([gone.pk], call=call_by(cast.bob)).one().owner == cast.bob
+    # What the account did without the limit is not for this token.
+    whole = Api(cast.bob).post(bulk_path("claim"), {"ids": [str(other.pk)]}).json()
+    assert api.get(f"/api/v1/bulk-operations/{whole['operation_id']}/").status_code == 404
+    assert Api(cast.bob).get(f"/api/v1/bulk-operations/{stored['id']}/").status_code == 200
 
 
 def test_both_limits_together_and_what_becomes_of_a_group_that_goes(cast: Cast) -> None:
