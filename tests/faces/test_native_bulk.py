@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks import bulk
@@ -16,9 +18,9 @@ from tasks.lifecycle import State
 from tasks.models import AuditEvent, BulkOperation, Task
 from tests.conftest import Cast
 from tests.core.record import deactivate, nothing_changes
-from tests.factories import call_by, make_in, make_task, make_tasks
+from tests.factories import JobFactory, call_by, make_in, make_task, make_tasks
 
-from .native_client import Api, assert_problem, bulk_path
+from .native_client import TASKS, Api, assert_problem, bulk_path
 
 OPERATIONS = "/api/v1/bulk-operations/"
 
@@ -359,6 +361,21 @@ def test_many_tasks_are_made_in_one_call_that_is_recorded(cast: Cast) -> None:
     assert [(one["id"], one["version"]) for one in items] == [(str(one.pk), 1) for one in made]
     undone = api.post(path(recorded["id"], "undo/"))
     assert_problem(undone, 409, "irreversible")
+
+
+def test_making_many_looks_up_each_job_once_and_each_is_made_once(cast: Cast) -> None:
+    api, job = Api(cast.carol), JobFactory()
+    body = {"name": "x", "source": "import", "job": job.pk}
+    counts = []
+    for number, some in enumerate((2, 20)):
+        tasks = [{**body, "external_id": f"{number}-{one}"} for one in range(some)]
+        with CaptureQueriesContext(connection) as queries:
+            assert api.post(bulk_path("create"), {"tasks": tasks}).status_code == 201
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+    again = api.post(TASKS, {**body, "external_id": "0-1"})
+    assert (again.status_code, again.json()["external_id"]) == (200, "0-1")
+    assert Task.objects.count() == 22
 
 
 def test_of_many_tasks_all_are_made_or_none(cast: Cast) -> None:

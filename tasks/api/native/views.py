@@ -36,9 +36,9 @@ from .serializers import (
     ClaimNext,
     NewTask,
     NewTasks,
+    Related,
     Strict,
     documents,
-    related,
     task_url,
 )
 from .uploads import AttachmentParser, FormParser, is_form, read_form
@@ -150,7 +150,7 @@ class TaskViewSet(TaskView):
         try:
             values = self.read_body(NewTask)
             people, waiting = values.pop("people", {}), values.pop("waiting", False)
-            task = Task(**{**values, **related(values, self.user)})
+            task = Task(**{**values, **Related(self.user).of(values)})
         except APIException:
             actions.demand_creator(self.call())
             raise
@@ -197,7 +197,10 @@ class TaskViewSet(TaskView):
         call = self.call(bulk=True)
         try:
             body = self.read_body(NewTasks)
-            drafts = [self._draft(place, one) for place, one in enumerate(body["tasks"])]
+            given: Any = request.data
+            pairs = zip(body["tasks"], given["tasks"], strict=True)
+            related = Related(self.user)
+            drafts = [self._draft(place, *pair, related) for place, pair in enumerate(pairs)]
         except APIException:
             actions.demand_creator(call)
             raise
@@ -218,13 +221,16 @@ class TaskViewSet(TaskView):
             headers={"Location": bulk.address(operation_id, self.request)},
         )
 
-    def _draft(self, place: int, values: dict[str, Any]) -> Draft:
+    def _draft(self, place: int, values: dict[str, Any], given: Any, related: Related) -> Draft:
         """One of several tasks to be made. Raises ValidationError that names its place."""
         people = values.pop("people", {})
         try:
-            return Draft(Task(**{**values, **related(values, self.user)}), people)
+            task = Task(**{**values, **related.of(values)})
         except ValidationError as error:
             raise ValidationError({"tasks": {str(place): error.detail}}) from None
+        if task.external_id is not None:
+            task.request_digest = digest_of(given)
+        return Draft(task, people)
 
     def amend(self, request: Request, pk: str) -> Response:
         """Change properties of a task: the operation update."""

@@ -1,6 +1,6 @@
 """What goes in and out of this face: strict input for each operation, and documents."""
 
-from .creation import NewTask, NewTasks, related
+from .creation import NewTask, NewTasks, Related
 from .documents import AttachmentDocument, CommentDocument, documents, operation_url, task_url
 from .fields import Strict
 from .inputs import (
@@ -25,11 +25,11 @@ __all__ = [
     "NewTask",
     "NewTasks",
     "Plain",
+    "Related",
     "Strict",
     "UndoAccount",
     "UndoOperation",
     "documents",
     "operation_url",
-    "related",
     "task_url",
 ]

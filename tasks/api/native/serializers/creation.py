@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db.models import Q
 from rest_framework import serializers
@@ -115,7 +117,7 @@ class NewTask(Properties):
         return values
 
 
-MOST_NEW = 1000
+MOST_NEW = 10_000
 """How many tasks one call may make."""
 
 
@@ -137,24 +139,38 @@ class NewTasks(Plain):
         return values
 
 
-def related(values: dict[str, Any], user: User) -> dict[str, Any]:
-    """The job and the parent that a new task names, looked up.
+class Related:
+    """The jobs and parents that new tasks name, each looked up once.
 
-    Raises ValidationError: what is hidden from the account is as unknown as what is missing. A
-    job without tasks is hidden from nobody.
+    What is hidden from the account is as unknown as what is missing. A job without tasks is hidden
+    from nobody.
     """
-    found: dict[str, Any] = {}
-    job = values.get("job")
-    if job is not None and not isinstance(job, Job):
+
+    def __init__(self, user: User) -> None:
+        self._user = user
+        self._job, self._parent = cache(self._find_job), cache(self._find_parent)
+
+    def of(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Those of one new task. Raises ValidationError."""
+        found: dict[str, Any] = {}
+        job, parent = values.get("job"), values.get("parent")
+        if job is not None and not isinstance(job, Job):
+            found["job"] = self._job(job)
+            if found["job"] is None:
+                problem = ErrorDetail("There is no such job.", "unknown_job")
+                raise ValidationError({"job": [problem]})
+        if parent is not None:
+            found["parent"] = self._parent(parent)
+            if found["parent"] is None:
+                problem = ErrorDetail("There is no such task.", "task_not_found")
+                raise ValidationError({"parent": [problem]})
+        return found
+
+    def _find_job(self, job: int | str) -> Job | None:
         named = Q(pk=job) if isinstance(job, int) else Q(legacy_id=job)
-        open_to = Q(tasks=None) | Q(pk__in=reading.visible_jobs(user).filter(named).values("pk"))
-        found["job"] = Job.objects.filter(named & open_to).first()
-        if found["job"] is None:
-            raise ValidationError({"job": [ErrorDetail("There is no such job.", "unknown_job")]})
-    if values.get("parent") is not None:
-        visible: TaskQuerySet = Task.objects.visible_to(user)
-        found["parent"] = visible.filter(pk=values["parent"]).first()
-        if found["parent"] is None:
-            problem = ErrorDetail("There is no such task.", "task_not_found")
-            raise ValidationError({"parent": [problem]})
-    return found
+        seen = reading.visible_jobs(self._user).filter(named).values("pk")
+        return Job.objects.filter(named & (Q(tasks=None) | Q(pk__in=seen))).first()
+
+    def _find_parent(self, pk: UUID) -> Task | None:
+        visible: TaskQuerySet = Task.objects.visible_to(self._user)
+        return visible.filter(pk=pk).first()
