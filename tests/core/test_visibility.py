@@ -300,7 +300,7 @@ def test_every_way_to_ask_says_the_same() -> None:
 def agree(world: World, person: str, name: str, seen: Counter[str]) -> None:
     """Compare all ways to ask about everybody and everything in a world.
 
-    `has_perm` asks the database each time, so it is asked about one account and one task.
+    Walks are for one account, and `has_perm`, which asks the database each time, for one task.
     """
     users, tasks = build(world)
     for who, user in users.items():
@@ -321,9 +321,9 @@ def agree(world: World, person: str, name: str, seen: Counter[str]) -> None:
             seen[f"excluded {TaskRole.EXCLUDED_OWNER in expected[task]}"] += 1
         held = {t for t in TASKS if world.sheets[t].owner == who and world.sheets[t].state in HELD}
         assert set(names(Task.objects.held_by(user))) == held
-        for view, tasks_of_view in walked(user).items():
-            compare(view, user, tasks_of_view)
-            seen["walked"] += tasks_of_view.count()
+    for view, tasks_of_view in walked(users[person]).items():
+        compare(view, users[person], tasks_of_view)
+        seen["walked"] += tasks_of_view.count()
     wanted = world.roles(person, name)
     asked = {role for role in TaskRole if users[person].has_perm(f"tasks.{role}", tasks[name])}
     assert asked == wanted

@@ -374,13 +374,13 @@ def test_places_are_without_gaps_and_given_by_one_at_a_time(committed_cast: Cast
 def test_a_bulk_operation_of_many_is_read_in_parts(cast: Cast, monkeypatch: Any) -> None:
     monkeypatch.setattr(feed, "WINDOW", 7)
     monkeypatch.setattr(feed, "SPAN", 5)
-    hidden = make_tasks(40, cast.carol, [cast.field])
-    seen = make_tasks(23, cast.carol, [cast.noc])
+    hidden = make_tasks(20, cast.carol, [cast.field])
+    seen = make_tasks(9, cast.carol, [cast.noc])
     for ids in ([task.pk for task in hidden], [task.pk for task in seen]):
         ACTIONS["set_priority"](ids, call=call_by(cast.dave, bulk=True), priority=1)
     bob = Api(cast.bob)
     expected = {str(task.pk) for task in seen}
-    for limit in (1, 10, 200):
+    for limit in (2, 200):
         found, _ = told(bob, limit=limit)
         assert len(found) == 2 * len(seen)
         assert {each["task"]["id"] for each in found} == expected
