@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Count, F, Func, IntegerField, Q, QuerySet
 from django.utils import timezone
 
@@ -18,6 +16,7 @@ from accounts.scopes import Scope
 
 from . import errors, retries, work_items
 from .actions import Call, irreversible, recorded, take_further
+from .locks import alone
 from .models import AuditEvent, BulkOperation, Channel, Task
 from .people import Reference
 from .querysets import roles_everywhere
@@ -115,7 +114,7 @@ def work(*, stopping: Callable[[], bool] = lambda: False) -> int:
     if not waiting.exists():
         return 0
     units = 0
-    with _alone() as still_alone:
+    with alone(WORK_LOCK) as still_alone:
         while still_alone is not None and not stopping():
             still_alone()
             stored = waiting.select_related("actor").order_by("created_at", "pk").first()
@@ -150,23 +149,6 @@ def _take_further(stored: BulkOperation) -> int:
         )  # fmt: skip
         return 0
     return 1
-
-
-@contextmanager
-def _alone() -> Iterator[Callable[[], None] | None]:
-    """Hold the lock of the one who works; yields None when somebody else has it.
-
-    It belongs to the open transaction of a second connection, as the clock's (see there).
-    """
-    second = connection.copy()
-    try:
-        second.set_autocommit(False)
-        with second.cursor() as cursor:
-            cursor.execute("select pg_try_advisory_xact_lock(%s)", [WORK_LOCK])
-            (got,) = cursor.fetchone()
-            yield (lambda: cursor.execute("select 1")) if got else None
-    finally:
-        second.close()
 
 
 # --- Previews -------------------------------------------------------------------------------------

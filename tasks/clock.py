@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -13,6 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from .actions import ACTIONS, UNIT, Call
+from .locks import alone
 from .models import Channel, Task, WorkerHeartbeat
 from .querysets import TaskQuerySet
 
@@ -42,7 +42,7 @@ def sweep(at: datetime | None = None, *, stopping: Callable[[], bool] = lambda: 
     expiring, waking = Task.objects.due_to_expire(at), Task.objects.due_to_wake(at)
     if not (expiring.exists() or waking.exists()):
         return Swept()
-    with _alone() as still_alone:
+    with alone(SWEEP_LOCK) as still_alone:
         if still_alone is None:
             return Swept()
 
@@ -96,25 +96,6 @@ def _perform(name: str, unit: dict[UUID, int]) -> set[UUID]:
     entries = list(unit.items())
     half = len(entries) // 2
     return _perform(name, dict(entries[:half])) | _perform(name, dict(entries[half:]))
-
-
-@contextmanager
-def _alone() -> Iterator[Callable[[], None] | None]:
-    """Hold the lock of the sweep; yields None when somebody else has it.
-
-    The lock belongs to the open transaction of a second connection, so it ends with this process
-    and holds behind a pooler as well. PostgreSQL ends a transaction that is idle too long: what is
-    yielded has to be called from time to time.
-    """
-    second = connection.copy()
-    try:
-        second.set_autocommit(False)
-        with second.cursor() as cursor:
-            cursor.execute("select pg_try_advisory_xact_lock(%s)", [SWEEP_LOCK])
-            (got,) = cursor.fetchone()
-            yield (lambda: cursor.execute("select 1")) if got else None
-    finally:
-        second.close()
 
 
 def beat() -> None:
