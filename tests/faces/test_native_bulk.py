@@ -15,6 +15,7 @@ from django.utils import timezone
 from tasks import bulk
 from tasks.actions import ACTIONS, units
 from tasks.lifecycle import State
+from tasks.locks import alone
 from tasks.models import AuditEvent, BulkOperation, Task
 from tests.conftest import Cast
 from tests.core.record import deactivate, nothing_changes
@@ -250,7 +251,7 @@ def test_of_two_workers_one_works(committed_cast: Cast) -> None:
     make_tasks(2, cast.carol, [cast.noc])
     put_off(Api(cast.bob), "claim", filter={})
     found: list[int] = []
-    with bulk._alone() as still_alone:
+    with alone(bulk.WORK_LOCK) as still_alone:
         assert still_alone is not None
         other = threading.Thread(target=lambda: found.append(_in_a_thread(bulk.work)))
         other.start()
