@@ -194,7 +194,7 @@ def chosen(tasks: TaskQuerySet, name: str) -> Part:
 def newest(tasks: TaskQuerySet) -> Part:
     """A CTE `k` with the ids of a queryset."""
     found = chosen(tasks, "chosen")
-    return Part(f"k as materialized ({found.text})", found.params)
+    return Part(f"k(id) as materialized ({found.text})", found.params)
 
 
 class Test(NamedTuple):
@@ -465,7 +465,7 @@ FEW: Final = 10_000
 def few(ids: QuerySet[Any, UUID]) -> list[UUID] | None:
     """Ids that an index finds, if those are few."""
     found = list(ids[: FEW + 1])
-    return None if len(found) > FEW else sorted(set(found))
+    return None if len(found) > FEW else list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,9 +493,9 @@ class Sifted:
             with s as materialized (
                 select {", ".join(keys)}, t.id from tasks_task t where t.id = any(%(ids)s::uuid[])),
             k as materialized (
-                select id, row_number() over (order by {by}) as n
+                select id, row_number() over () as n
                 from (select * from s where {beyond} order by {by} offset 0) s
-                where {self.among.of("s.id")} order by n limit %(limit)s::bigint)
+                where {self.among.of("s.id")} limit %(limit)s::bigint)
             {_rows(without)}"""
         params = {"ids": self.ids, "limit": limit, **self.among.params, **_beyond(place)}
         return [Row(values) for values in sql.run(statement, params)]

@@ -209,17 +209,18 @@ class TaskFilters(FilterSet):  # type: ignore[misc]
         if single and given["holder"].startswith("group:"):
             yield parameter_error("holder", "contradiction", "No group can have this role.")
         for column in ("priority", *_TIMES):
-            least = [given.get(f"{column}__{bound}") for bound in ("gte", "gt")]
-            most = [given.get(f"{column}__{bound}") for bound in ("lte", "lt")]
-            kind: Any = int if column == "priority" else (lambda time: time)
-            lows = [kind(one) for one in least if one not in (None, "")]
-            highs = [kind(one) for one in most if one not in (None, "")]
-            if lows and highs and max(lows) > min(highs):
-                for bound in _BOUNDS:
-                    if given.get(f"{column}__{bound}") not in (None, ""):
-                        detail = "Nothing lies between these bounds."
-                        yield parameter_error(f"{column}__{bound}", "contradiction", detail)
-            if column == "due_at" and given["due_at__isnull"] and (lows or highs):
+            bounds = {
+                bound: int(value) if column == "priority" else value
+                for bound in _BOUNDS
+                if (value := given.get(f"{column}__{bound}")) not in (None, "")
+            }
+            least = [value for bound, value in bounds.items() if bound.startswith("g")]
+            most = [value for bound, value in bounds.items() if bound.startswith("l")]
+            if least and most and max(least) > min(most):
+                for bound in bounds:
+                    detail = "Nothing lies between these bounds."
+                    yield parameter_error(f"{column}__{bound}", "contradiction", detail)
+            if column == "due_at" and bounds and given["due_at__isnull"]:
                 detail = "What has no due date has none within bounds."
                 yield parameter_error("due_at__isnull", "contradiction", detail)
 

@@ -41,12 +41,16 @@ class Document(serializers.Serializer[Shown]):
 
     @cached_property
     def _readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
-        only = self.context.get("only")
         return [
             (name, self._reader(field))
             for name, field in self.fields.items()
-            if not only or name in only
+            if not self._only or name in self._only
         ]
+
+    @property
+    def _only(self) -> frozenset[str]:
+        """The members that are asked for; none for all."""
+        return frozenset()
 
     def _reader(self, field: serializers.Field[Any, Any, Any, Any]) -> Callable[[Any], Any]:
         if isinstance(field, serializers.SerializerMethodField):
@@ -108,6 +112,11 @@ class TaskDocument(Document[Reading | Listed]):
     activated_at = Moment(source="task.activated_at")
     claimed_at = Moment(source="task.claimed_at")
     ended_at = Moment(source="task.ended_at")
+
+    @property
+    def _only(self) -> frozenset[str]:
+        only: frozenset[str] = self.context.get("only", frozenset())
+        return only
 
     def get_url(self, shown: Reading | Listed) -> str:
         """Where the task is found."""
