@@ -244,6 +244,16 @@ class Task(models.Model):
                 fields=["parent"], name="task_subtasks", condition=Q(parent__isnull=False)
             ),
             models.Index(
+                fields=["due_at", "id"],
+                name="task_due",
+                condition=Q(due_at__isnull=False, state__in=_values(OPEN)),
+            ),
+            models.Index(
+                fields=["external_id"],
+                name="task_by_external_id",
+                condition=Q(external_id__isnull=False),
+            ),
+            models.Index(
                 fields=["expires_at"],
                 name="task_due_to_expire",
                 condition=Q(expires_at__isnull=False, state__in=_values(OPEN)),

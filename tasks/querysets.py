@@ -7,12 +7,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from django.contrib.auth.models import Permission
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, Model, OuterRef, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from accounts.models import EffectiveMembership, User
 
-from .lifecycle import HELD, OPEN, Kind, State
+from .lifecycle import ACTIVE, ENDED, HELD, OPEN, Kind, State
 from .roles import EVERYWHERE, GRANTED, TaskRole
 
 if TYPE_CHECKING:
@@ -213,9 +214,48 @@ class TaskQuerySet(QuerySet["Task"]):
             | Exists(self._rows("group").filter(**rows, group__is_active=True))
         )
 
+    def rows_of(
+        self, role: TaskRole, kind: Literal["user", "group"], name: str
+    ) -> QuerySet[Any, Any]:
+        """The ids of the tasks of which a user or group of that name has a granted role itself."""
+        by = "username" if kind == "user" else "name"
+        rows = self._rows(kind).filter(
+            **{f"{kind}__{by}": name}, permission_id=permission_ids()[role]
+        )
+        ids: QuerySet[Any, Any] = rows.values_list("content_object_id", flat=True)
+        return ids
+
+    def rows_for(self, role: TaskRole, user: User) -> QuerySet[Any, Any]:
+        """The ids of those of which an account has it, itself or in a group; some of them twice."""
+        permission = permission_ids()[role]
+        groups = EffectiveMembership.objects.filter(user=user, lead=False).values("group_id")
+        own = self._rows("user").filter(user=user, permission_id=permission)
+        shared = self._rows("group").filter(group__in=groups, permission_id=permission)
+        ids: QuerySet[Any, Any] = own.values_list("content_object_id", flat=True).union(
+            shared.values_list("content_object_id", flat=True), all=True
+        )
+        return ids
+
+    def with_words(self, text: str) -> TaskQuerySet:
+        """The tasks whose names, description and ids have the words of a search.
+
+        As PostgreSQL's websearch_to_tsquery reads them: "or", -not, "some words". No model has the
+        column, so this asks the table by its name.
+        """
+        search = "tasks_task.search @@ websearch_to_tsquery('simple', %s)"
+        return self.filter(RawSQL(search, [text], BooleanField()))  # noqa: S611 (a constant)
+
     def open(self) -> TaskQuerySet:
         """The tasks that have not ended."""
         return self.filter(state__in=OPEN)
+
+    def on_hold(self) -> TaskQuerySet:
+        """The tasks that are on hold."""
+        return self.filter(on_hold=True, state__in=ACTIVE)
+
+    def finished(self) -> TaskQuerySet:
+        """The tasks that have ended, in whatever way."""
+        return self.filter(state__in=ENDED)
 
     def overdue(self) -> TaskQuerySet:
         """The open tasks whose due date has passed."""

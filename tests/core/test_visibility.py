@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
@@ -230,6 +231,7 @@ def build(world: World) -> tuple[dict[str, User], dict[str, Task]]:
             kind=sheet.kind,
             on_hold=sheet.on_hold,
             ended_at=timezone.now() if sheet.state in ENDED else None,
+            due_at=timezone.now() - timedelta(days=1) if name == TASKS[0] else None,
             **{
                 role: users[person] if (person := getattr(sheet, role)) else None
                 for role in ("owner", "originator", "starter")
@@ -341,13 +343,20 @@ def walked(user: User) -> dict[lists.View, TaskQuerySet]:
         lists.MINE: everything.held_by(user),
     }
     if not roles_everywhere(user):  # or a queryset does as well
-        found[lists.VISIBLE] = everything.visible_to(user)
+        seen = everything.visible_to(user)
+        found |= {
+            lists.VISIBLE: seen,
+            lists.OVERDUE: seen.overdue(),
+            lists.ON_HOLD: seen.on_hold(),
+            lists.FINISHED: seen.finished(),
+        }
     return found
 
 
 def compare(view: lists.View, user: User, tasks: TaskQuerySet) -> None:
     """Walk a list whole, page by page and with filters, and compare it with the queryset."""
-    order = lists.ORDERS["priority" if view is not lists.VISIBLE else "-created_at"]
+    by_priority = view in (lists.AVAILABLE, lists.TEAM, lists.MINE)
+    order = lists.ORDERS["priority" if by_priority else "-created_at"]
     expected = sorted(tasks, key=order.place, reverse=order.descending)
     walk = lists.Walk(view, user)
     assert [row.pk for row in walk.page(order, None, 10)] == [task.pk for task in expected]
@@ -361,6 +370,12 @@ def compare(view: lists.View, user: User, tasks: TaskQuerySet) -> None:
         wanted = [t.pk for t in expected if t.state in states and t.owner_id is None]
         assert [row.pk for row in in_states.page(order, None, 10)] == wanted
         assert in_states.count(10) == len(wanted)
+        asked = Task.objects.filter(state__in=sorted(states), owner=None)
+        among = lists.Walk(view, user, among=lists.test(asked))
+        sifted = lists.Sifted([t.pk for t in Task.objects.all()], lists.test(tasks & asked))
+        for way in (among, sifted):
+            assert [row.pk for row in way.page(order, None, 10)] == wanted
+            assert way.count(10) == len(wanted)
 
 
 def names(tasks: object) -> list[str]:

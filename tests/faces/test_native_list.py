@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import Membership, User
 from tasks import lists, people
 from tasks.actions import ACTIONS
-from tasks.api.native import listing, pagination
+from tasks.api.native import filters, listing, pagination
 from tasks.models import Task, TaskGroupRole, TaskUserRole
 from tasks.roles import TaskRole
 from tests.conftest import Cast
@@ -170,10 +170,16 @@ def test_every_ordering_is_walked_in_both_directions(cast: Cast, view: str, orde
         [(5, None), (1, 2), (5, 1), (5, 2), (1, None), (5, 1)]
     ):
         due = None if days is None else now + timedelta(days=days)
+        if view == "overdue":
+            due = now - timedelta(days=days or 9)
         owners = [cast.noc, cast.bob, cast.field][: number % 3 + 1]
         made = make_task(cast.carol, *owners, priority=priority, due_at=due, name=str(number))
-        if view == "mine":
+        if view in ("mine", "finished"):
             ACTIONS["claim"]([made.pk], call=call_by(cast.bob))
+        if view == "finished":
+            ACTIONS["complete"]([made.pk], call=call_by(cast.bob))
+        if view == "on-hold":
+            ACTIONS["suspend"]([made.pk], call=call_by(cast.carol))
         if view == "unclaimable":
             Task.objects.filter(pk=made.pk).update(unclaimable_since=now)
     if view == "mine":
@@ -250,7 +256,7 @@ def test_beyond_the_exact_count_there_is_an_estimate(
     make_tasks(5, cast.carol, [cast.carol])
     monkeypatch.setattr(listing, "EXACT", 5)
     limited = {"limit": "3"}  # a list that fits on its page needs no counting
-    for view in ({}, {"view": "team"}, {"view": "available"}, {"owner": listing.NO_OWNER}):
+    for view in ({}, {"view": "team"}, {"view": "available"}, {"owner": filters.NO_OWNER}):
         answer = Api(cast.bob).get(TASKS, {**limited, **view}).json()
         assert (answer["count"], answer["count_estimate"]) == (None, 6), view
     answer = Api(cast.dave).get(TASKS, limited).json()

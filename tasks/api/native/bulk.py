@@ -26,7 +26,8 @@ from tasks.uuid7 import uuid_of
 
 from .base import NativeView, check_parameters, parameter_error, refuse_parameters
 from .errors import BadSyntax, entry
-from .listing import FILTERS, REPEATABLE, WINDOW, Listing, Window
+from .filters import FILTERS, REPEATABLE
+from .listing import ORDERED, WINDOW, Listing, Window
 from .pagination import page
 from .serializers import Strict, UndoAccount, UndoOperation
 
@@ -69,11 +70,11 @@ def _filtered(chosen: Mapping[str, Any], call: Call, name: str) -> dict[UUID, in
     given = QueryDict(mutable=True)
     for key, value in chosen.items():
         some = value if isinstance(value, list) else [value]
-        if key not in FILTERS or not all(isinstance(one, (str, int)) for one in some):
+        if key not in FILTERS | ORDERED or not all(isinstance(one, (str, int)) for one in some):
             raise _wrong(key, "unknown_parameter", "The list has no such filter.")
         given.setlist(key, [_word(one) for one in some])
     try:
-        check_parameters(given, FILTERS, REPEATABLE)
+        check_parameters(given, FILTERS | ORDERED, REPEATABLE)
         listing = Listing.read(given)
     except BadSyntax as error:
         first = error.errors[0]

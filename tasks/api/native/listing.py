@@ -14,27 +14,27 @@ from rest_framework.utils.urls import replace_query_param
 
 from accounts.models import User
 from tasks import lists, reading
-from tasks.lifecycle import State
-from tasks.lists import NEWEST, ORDERS, Place, Walk
+from tasks.lists import NEWEST, ORDERS, Place, Sifted, Walk
+from tasks.models import Task
 from tasks.querysets import TaskQuerySet, roles_everywhere, sees_all
+from tasks.summaries import SUMMED, Summary, summary
 
 from .base import parameter_error, refuse_parameters
+from .filters import TaskFilters
 from .pagination import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Order, Page, page, page_of
+from .serializers.documents import MEMBERS
 
 WINDOW: Final = frozenset({"limit", "cursor"})
 """The parameters of every list."""
 
-FILTERS: Final = frozenset({"state", "owner", "view", "ordering"})
-"""Those of the list of tasks besides."""
+ORDERED: Final = frozenset({"view", "ordering"})
+"""Those of the list of tasks besides its filters."""
 
-REPEATABLE: Final = frozenset({"state"})
-"""Those that may be given more than once."""
+FIELDS: Final = "fields"
+"""The parameter with the members of a document that are asked for."""
 
 EXACT: Final = 10_000
 """Up to so many tasks are counted exactly."""
-
-NO_OWNER: Final = "none"
-"""The value of the filter `owner` for tasks that nobody holds."""
 
 
 class View(NamedTuple):
@@ -62,11 +62,21 @@ VIEWS: Final[dict[str, View]] = {
         TaskQuerySet.of_teams_of, lists.TEAM, ("-created_at", "created_at", *_BY_PRIORITY)
     ),
     "unclaimable": View(lambda tasks, _: tasks.unclaimable()),
+    "overdue": View(
+        lambda tasks, _: tasks.overdue(),
+        lists.OVERDUE,
+        ("due_at", "-due_at", "-created_at", "created_at"),
+    ),
+    "on-hold": View(lambda tasks, _: tasks.on_hold(), lists.ON_HOLD),
+    "finished": View(lambda tasks, _: tasks.finished(), lists.FINISHED),
 }
 """The named views of the list."""
 
 ALL: Final = View(lambda tasks, _: tasks, lists.VISIBLE)
 """The list without a view: all that the account sees."""
+
+_OF_SEEN: Final = (lists.VISIBLE, lists.OVERDUE, lists.ON_HOLD, lists.FINISHED)
+"""What is walked only for those who do not see all tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +117,18 @@ class Window:
 class Listing:
     """Which part of which tasks a list is asked for, and in which order."""
 
-    states: frozenset[State]
-    owner: str | None
+    filters: TaskFilters
     view: View
     order: lists.Order
     window: Window
+    fields: tuple[str, ...] = ()
+    """The members of the documents that are asked for; none for all."""
 
     @classmethod
     def read(cls, given: QueryDict) -> Listing:
         """The listing that query parameters ask for. Raises BadSyntax; looks nothing up."""
         wrong: list[dict[str, str]] = []
-        states, owner, name = given.getlist("state"), given.get("owner"), given.get("view")
-        if not set(states) <= set(State):
-            wrong.append(parameter_error("state", "invalid", f"One of {', '.join(State)}."))
-            states = []
-        if owner == "":
-            detail = f"A user name, or {NO_OWNER} for tasks that nobody holds."
-            wrong.append(parameter_error("owner", "invalid", detail))
+        filters, name = TaskFilters.read(given, wrong), given.get("view")
         if name is not None and name not in VIEWS:
             wrong.append(parameter_error("view", "invalid", f"One of {', '.join(VIEWS)}."))
         view = ALL if name is None else VIEWS.get(name, ALL)
@@ -133,8 +138,12 @@ class Listing:
             wrong.append(parameter_error("ordering", "invalid", detail))
         order = ORDERS.get(ordering, NEWEST)
         window = Window.read(given, wrong, order)
+        fields = tuple(str(given[FIELDS]).split(",")) if FIELDS in given else ()
+        if not set(fields) <= MEMBERS:
+            detail = f"Some of {', '.join(sorted(MEMBERS))}, with commas between them."
+            wrong.append(parameter_error(FIELDS, "invalid", detail))
         refuse_parameters(wrong)
-        return cls(frozenset(map(State, states)), owner, view, order, window)
+        return cls(filters, view, order, window, fields)
 
     def page(self, user: User) -> tuple[Page[lists.Row], dict[str, int | None]]:
         """The page asked for, and how many tasks the list has: `count`, perhaps an estimate.
@@ -142,48 +151,83 @@ class Listing:
         Raises NotPermitted without the permission to view.
         """
         seen = reading.visible(user)
-        walk = self._walk(user)
-        if walk is None:
-            return listed(self.of(seen, user), user, self.window, self.order)
+        way = self._way(seen, user)
+        without = unread(self.fields)
+        if way is None:
+            tasks = self.of(seen, user)
+            return listed(tasks, user, self.window, self.order, without=without)
         cursor, limit = self.window.cursor, self.window.limit
         place = Place(cursor.values, cursor.backwards) if cursor else None
-        found = page_of(walk.page(self.order, place, limit + 1), cursor, limit, self.order)
+        rows = way.page(self.order, place, limit + 1, without)
+        found = page_of(rows, cursor, limit, self.order)
         if found.whole and cursor is None:
             return found, {"count": len(found.rows)}
-        return found, counted(walk.count(EXACT + 1))
+        return found, counted(way.count(EXACT + 1))
 
-    def _walk(self, user: User) -> Walk | None:
-        """The walk that finds the tasks; None where a queryset does as well or better.
+    def count(self, user: User) -> dict[str, int | None]:
+        """How many tasks there are, perhaps an estimate. Raises NotPermitted likewise."""
+        seen = reading.visible(user)
+        way = self._way(seen, user)
+        if way is not None:
+            return counted(way.count(EXACT + 1))
+        return count(_newest(self.of(seen, user)), user)
 
-        That is so for accounts that see all tasks anyway, and for the tasks that somebody holds or
-        held, which an index knows.
+    def summary(self, user: User) -> Summary:
+        """The tasks counted by what they are. Raises NotPermitted likewise."""
+        seen = reading.visible(user)
+        way = self._way(seen, user)
+        if way is not None:
+            return summary(way.newest(SUMMED + 1))
+        return summary(lists.newest(_newest(self.of(seen, user))[: SUMMED + 1]))
+
+    def _way(self, seen: TaskQuerySet, user: User) -> Walk | Sifted | None:
+        """How the tasks are found; None where a queryset does as well or better.
+
+        That is so for accounts that see all tasks anyway. Where an index tells that few tasks can
+        be meant, those are sifted; else a walk tests what the filters ask on its way.
         """
-        if self.view.walk is None or self.owner not in (None, NO_OWNER):
+        for ids in self.filters.candidates(user):
+            found = lists.few(ids)
+            if found is not None:
+                return Sifted(found, lists.test(self.of(seen, user)))
+        if self.view.walk is None or (self.view.walk in _OF_SEEN and roles_everywhere(user)):
             return None
-        if self.view is ALL and roles_everywhere(user):
-            return None
-        return Walk(self.view.walk, user, self.states, unowned=self.owner == NO_OWNER)
+        filters = self.filters
+        among = lists.test(filters.through(Task.objects.all(), user)) if filters.others else None
+        return Walk(self.view.walk, user, filters.states, filters.unowned, among, filters.created)
 
     def of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
-        """Those of `tasks` that the filters let through."""
-        tasks = self.view.narrow(tasks, user)
-        if self.states:
-            tasks = tasks.filter(state__in=sorted(self.states))
-        if self.owner == NO_OWNER:
-            return tasks.filter(owner=None)
-        return tasks if self.owner is None else tasks.filter(owner__username=self.owner)
+        """Those of `tasks` that view and filters let through."""
+        return self.filters.through(self.view.narrow(tasks, user), user)
+
+
+def unread(fields: Sequence[str]) -> frozenset[str]:
+    """What need not be read of tasks of whose documents only some members are asked for."""
+    if not fields:
+        return frozenset()
+    return (lists.LARGE | {lists.PEOPLE}) - set(fields)
+
+
+def _newest(tasks: TaskQuerySet) -> TaskQuerySet:
+    """In an order, so that what is bounded walks an index instead of reading the table."""
+    return tasks.order_by("-created_at", "-pk")
 
 
 def listed(
-    tasks: TaskQuerySet, user: User, window: Window, order: lists.Order = NEWEST
+    tasks: TaskQuerySet,
+    user: User,
+    window: Window,
+    order: lists.Order = NEWEST,
+    *,
+    without: frozenset[str] = frozenset(),
 ) -> tuple[Page[lists.Row], dict[str, int | None]]:
-    """The page of a queryset, and how many tasks that has."""
-    found = page(tasks.only("created_at"), window.cursor, window.limit, order)
-    rows = Page(lists.rows([task.pk for task in found.rows]), found.previous, found.next)
+    """The page of a queryset, and how many tasks that has; for `without` see `lists.rows`."""
+    found = page(tasks.only(order.name), window.cursor, window.limit, order)
+    read = lists.rows([task.pk for task in found.rows], without)
+    rows = Page(read, found.previous, found.next)
     if found.whole and window.cursor is None:
         return rows, {"count": len(rows.rows)}
-    # In an order, so that it walks an index up to the bound instead of reading the table.
-    return rows, count(tasks.order_by("-created_at", "-pk"), user)
+    return rows, count(_newest(tasks), user)
 
 
 def count(rows: QuerySet[Any], user: User) -> dict[str, int | None]:

@@ -28,9 +28,27 @@ urlpatterns = [
         TaskViewSet.as_view(
             {"get": "list", "post": "create"},
             name="Tasks",
-            description="The tasks you may see; by state, owner and view, in an order of yours.",
+            description="The tasks you may see; by view and filters, in an order of yours.",
         ),
         name="tasks",
+    ),
+    path(
+        "v1/tasks/count/",
+        TaskViewSet.as_view(
+            {"get": "count"},
+            name="Count",
+            description="How many tasks a list has: exact to 10,000, beyond that an estimate.",
+        ),
+        name="count",
+    ),
+    path(
+        "v1/tasks/summary/",
+        TaskViewSet.as_view(
+            {"get": "summary"},
+            name="Summary",
+            description="The tasks of a list by state, owner, group and age.",
+        ),
+        name="summary",
     ),
     path(
         "v1/tasks/claim-next/",

@@ -27,7 +27,8 @@ from tasks.querysets import TaskQuerySet
 from . import bulk, directory, tokens
 from .base import NativeView, TaskView
 from .errors import BadSyntax, refuse
-from .listing import FILTERS, REPEATABLE, WINDOW, Listing
+from .filters import FILTERS, REPEATABLE
+from .listing import FIELDS, ORDERED, WINDOW, Listing
 from .serializers import (
     BULK_INPUTS,
     INPUTS,
@@ -105,9 +106,11 @@ class TaskViewSet(TaskView):
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters, id and conditions that make no sense."""
         if self.action == "list":
-            self.parameters = WINDOW | FILTERS
+            self.parameters = FILTERS | ORDERED | WINDOW | {FIELDS}
+        elif self.action in ("count", "summary"):
+            self.parameters = FILTERS | {"view"}
         super().check_syntax(request)
-        if self.action == "list":
+        if self.action in ("list", "count", "summary"):
             self.listing = Listing.read(request.query_params)
         if "pk" not in self.kwargs and "If-Match" in request.headers:
             raise BadSyntax("invalid_header", "If-Match applies to a single task.")
@@ -132,9 +135,17 @@ class TaskViewSet(TaskView):
             {
                 **count,
                 **self.listing.window.links(found, request),
-                "results": documents(reading.listed(found.rows), request),
+                "results": documents(reading.listed(found.rows), request, self.listing.fields),
             }
         )
+
+    def count(self, request: Request) -> Response:
+        """Answer with how many tasks the list has: exactly, or an estimate that says so."""
+        return Response(self.listing.count(self.user))
+
+    def summary(self, request: Request) -> Response:
+        """Answer with how many tasks of the list are in each state, with whom, and how old."""
+        return Response(self.listing.summary(self.user))
 
     def retrieve(self, request: Request, pk: str) -> Response:
         """Answer with a task and what the account may do with it now."""

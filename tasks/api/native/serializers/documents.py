@@ -41,7 +41,16 @@ class Document(serializers.Serializer[Shown]):
 
     @cached_property
     def _readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
-        return [(name, self._reader(field)) for name, field in self.fields.items()]
+        return [
+            (name, self._reader(field))
+            for name, field in self.fields.items()
+            if not self._only or name in self._only
+        ]
+
+    @property
+    def _only(self) -> frozenset[str]:
+        """The members that are asked for; none for all."""
+        return frozenset()
 
     def _reader(self, field: serializers.Field[Any, Any, Any, Any]) -> Callable[[Any], Any]:
         if isinstance(field, serializers.SerializerMethodField):
@@ -104,6 +113,11 @@ class TaskDocument(Document[Reading | Listed]):
     claimed_at = Moment(source="task.claimed_at")
     ended_at = Moment(source="task.ended_at")
 
+    @property
+    def _only(self) -> frozenset[str]:
+        only: frozenset[str] = self.context.get("only", frozenset())
+        return only
+
     def get_url(self, shown: Reading | Listed) -> str:
         """Where the task is found."""
         return f"{self.context['tasks']}{shown.task.pk}/"
@@ -134,9 +148,13 @@ class TaskDocument(Document[Reading | Listed]):
     def to_representation(self, instance: Reading | Listed) -> dict[str, Any]:
         """The document; the job is left out where there is none."""
         document = super().to_representation(instance)
-        if document["job"] is None:
+        if document.get("job", "") is None:
             del document["job"]
         return document
+
+
+MEMBERS: Final = frozenset(TaskDocument().fields)
+"""The names of the members of a task's document."""
 
 
 _LABELS: Final = {state.value: state.label for state in State}
@@ -152,14 +170,22 @@ def operation_url(pk: UUID, operation: str, request: Request) -> str:
     return reverse(f"native:{operation.replace('_', '-')}", args=[pk], request=request)
 
 
-def documents(shown: Sequence[Reading | Listed], request: Request) -> list[dict[str, Any]]:
-    """The documents of tasks, in a fixed number of queries."""
+def documents(
+    shown: Sequence[Reading | Listed], request: Request, only: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The documents of tasks, in a fixed number of queries; with some members only, if named."""
     above = {one.task.parent_id for one in shown if one.task.parent_id}
     parents: set[UUID] = set()
-    if above:  # even the question costs more than all the rest of an answer
+    if above and (
+        not only or "parent" in only
+    ):  # even the question costs more than all the rest of an answer
         seen: TaskQuerySet = Task.objects.visible_to(cast("User", request.user))
         parents = set(seen.filter(pk__in=above).values_list("pk", flat=True))
-    context = {"tasks": reverse("native:tasks", request=request), "parents": parents}
+    context = {
+        "tasks": reverse("native:tasks", request=request),
+        "parents": parents,
+        "only": frozenset(only),
+    }
     # One serializer for all of them: making one copies every field.
     return list(serializers.ListSerializer(shown, child=TaskDocument(), context=context).data)
 
