@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, BinaryIO, ClassVar, Final, cast
+from typing import IO, Any, BinaryIO, ClassVar, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -96,6 +96,15 @@ class Again(Exception):
         return response
 
 
+class Offer(NamedTuple):
+    """A form on a page: its words, where it goes, and the body it starts from."""
+
+    words: str
+    url: str
+    body: dict[str, Any]
+    method: str = "POST"
+
+
 class NativeView(APIView):
     """A resource of this face: syntax first, then who asks, then the call."""
 
@@ -106,6 +115,8 @@ class NativeView(APIView):
     """The query parameters of a GET, besides `format`."""
     repeatable: ClassVar[frozenset[str]] = frozenset()
     """Those that may be given more than once."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What the page of a list shows of each row in a table, as far as it is there."""
     keeps_answers: ClassVar[bool] = True
     """Whether calls may carry a key; an answer with a secret in it is never kept."""
     _body: IO[bytes] | None = None
@@ -221,6 +232,14 @@ class NativeView(APIView):
         """The call of the core that this request makes; `more` are further members of it."""
         request_id = request_id_of(self.request)
         return Call(self.user, Channel.NATIVE, request_id=request_id, once=self.once, **more)
+
+    def links(self, answer: Mapping[str, Any]) -> Mapping[str, str]:
+        """Where the page of an answer leads to besides: addresses and the words for them."""
+        return {}
+
+    def offers(self, answer: Mapping[str, Any]) -> Sequence[Offer]:
+        """What may be done from the page of an answer, each with a form of its own."""
+        return ()
 
     def read_body(self, serializer: type[Serializer[Any]]) -> dict[str, Any]:
         """The validated body; no body at all stands for an empty object.
