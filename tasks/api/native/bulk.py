@@ -204,7 +204,9 @@ class BulkOperationViewSet(NativeView, ViewSet):
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
         action = self.action or self.action_map.get("post")  # none for a GET of such an address
-        return {"undo": UndoOperation, "undo_account": UndoAccount}.get(action, Strict).example
+        if action == "undo":
+            return UndoOperation.example
+        return UndoAccount.example if action == "undo_account" else {}
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -90,7 +90,8 @@ class Pages(BrowsableAPIRenderer):
             reverse(f"native:{name}", request=request): (name, words)
             for name, words in resources.items()
         }
-        context["here"] = request.build_absolute_uri(request.path)
+        context["here"] = here = request.build_absolute_uri(request.path)
+        context["subject_url"] = answer.get("url") if answer.get("url") != here else None
         context |= _offered(view, answer)
         return context
 
