@@ -57,6 +57,7 @@ def test_every_page_keeps_to_the_content_policy_and_to_files_of_ours(cast: Cast)
         (task_path(task.pk, "claim"), 405),
         (bulk_path("claim"), 405),
         (task_path(MISSING), 404),
+        ("/api/v1/tokens/999999/", 404),
     ):
         response = client.get(path, headers=HTML)
         text = page(response, status)

@@ -10,7 +10,7 @@ from typing import IO, Any, BinaryIO, ClassVar, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils.http import parse_header_parameters
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import APIException, PermissionDenied, UnsupportedMediaType
@@ -204,7 +204,7 @@ class NativeView(APIView):
         if isinstance(exc, Again):
             return cast(Response, exc.response())
         response = super().handle_exception(exc)
-        if isinstance(exc, BadSyntax) or not isinstance(exc, (APIException, Refusal)):
+        if isinstance(exc, BadSyntax) or not isinstance(exc, (APIException, Refusal, Http404)):
             # A page names its reader, who may not be known yet, or cannot be looked up.
             self.request.accepted_renderer = JSONRenderer()
             self.request.accepted_media_type = JSONRenderer.media_type
