@@ -526,6 +526,13 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
         form.actor = request.user
         return form
 
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **more: Any
+    ) -> Any:
+        """The form with one button: whichever is pressed, the next page shows the secret."""
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **more)
+
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
         """Issue the token; its secret goes to the page that answers and nowhere else."""
         token, secret = authentication.issue(
@@ -564,7 +571,8 @@ class TokenAdmin(Exact, Picking, admin.ModelAdmin):  # type: ignore[type-arg]
         limits = authentication.limits_of(obj)
         said = []
         if "operations" in limits:
-            said.append(", ".join(limits["operations"]) or "reading")
+            names = (name.replace("_", " ") for name in limits["operations"])
+            said.append(", ".join(names) or "reading")
         if "groups" in limits:
             said.append("tasks of " + (", ".join(limits["groups"]) or "groups that are gone"))
         return "; ".join(said) or "-"

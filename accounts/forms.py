@@ -176,6 +176,7 @@ class TokenForm(Legible):
         widget=forms.CheckboxSelectMultiple,
         required=False,
         label="Operations",
+        help_text="Only those, if the access is limited to operations chosen below.",
     )
     groups = forms.ModelMultipleChoiceField(
         Group.objects.order_by("name"),

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.http import HttpRequest
 
 
 class Picker(AutocompleteSelect):
     """Django's picker, which does not fall over a posted key that is no number."""
+
+    @property
+    def media(self) -> forms.Media:
+        """Django's scripts and, after them, ours, which names the picker for screen readers."""
+        ours = forms.Media(js=["admin/js/autocomplete.js", "accounts/pickers.js"])
+        return super().media + ours
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         """The selected option, if its key can be one; the form says what is wrong with others."""

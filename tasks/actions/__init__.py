@@ -25,7 +25,7 @@ from .creation import Draft, create, demand_creator, import_
 from .handover import delegate, forward, grant, nominate, revoke, transfer
 from .properties import attach, comment, set_priority, update
 from .undo import irreversible, recorded, undo
-from .units import ACTIONS, UNIT, Action, carry_out, plan, put_off, repeat, take_further
+from .units import ACTIONS, REFERENCES, UNIT, Action, carry_out, plan, put_off, repeat, take_further
 from .work import (
     assign,
     cancel_claim,
@@ -45,6 +45,7 @@ from .work import (
 
 __all__ = [
     "ACTIONS",
+    "REFERENCES",
     "UNIT",
     "Action",
     "Answer",

@@ -418,6 +418,11 @@ def facts(stored: BulkOperation, user: User) -> list[tuple[str, Any]]:
     """What an operation was told."""
     found: list[tuple[str, Any]] = []
     arguments = stored.arguments
+    if "operation" in arguments:
+        found.append(("What", _undone(arguments["operation"], user)))
+    if "account" in arguments:
+        found.append(("What", f"all that {arguments['account']} did"))
+        found.append(("Since", words.moment(parse_datetime(arguments["since"]))))
     if arguments.get("role", TaskRole.OWNER) != TaskRole.OWNER:
         found.append(("Task role", words.role(arguments["role"])))
     if stored.operation in ("transfer", "forward") and stored.status != Status.DRAFT:
@@ -436,6 +441,15 @@ def facts(stored: BulkOperation, user: User) -> list[tuple[str, Any]]:
         found.append(("Via", Channel(stored.channel).label))
         found.append(("When", words.moment(stored.finished_at)))
     return found
+
+
+def _undone(pk: str, user: User) -> str:
+    """The operation that is put back: its name and time, with a link where it is one's own."""
+    undone = BulkOperation.objects.filter(pk=pk).first()
+    if undone is None:
+        return pk
+    text = format_html("{}, {}", label(undone), words.moment(undone.created_at))
+    return format_html('<a href="{}">{}</a>', _url(undone), text) if undone.actor == user else text
 
 
 def _wants_reason(draft: BulkOperation, user: User) -> bool:

@@ -204,12 +204,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 class TargetSelect(Picker):
     """Picks an active account or group by typing."""
 
-    @property
-    def media(self) -> forms.Media:
-        """Django's scripts and, after them, ours, which names the picker for screen readers."""
-        ours = forms.Media(js=["admin/js/autocomplete.js", "tasks/pickers.js"])
-        return super().media + ours
-
 
 class HolderSelect(TargetSelect):
     """Picks an account or group by typing, those that are inactive too: leavers hold work."""

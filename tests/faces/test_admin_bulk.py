@@ -586,6 +586,7 @@ def test_what_was_done_is_undone_with_a_preview(cast: Cast) -> None:
     before = versions(ids)
     undoing = client.post(f"{BULKS}{stored(done).pk}/undo/", form["fields"])
     page = client.get(undoing["Location"]).content.decode()
+    assert f'<a href="{BULKS}{stored(done).pk}/">Hand over, <time' in page
     assert "2 will be put back" in page
     assert "1 will not" in page
     assert versions(ids) == before

@@ -12,7 +12,8 @@ from django.contrib.staticfiles import finders
 from django.core.files.base import ContentFile
 from django.test import Client
 
-from accounts.models import User
+from accounts.authentication import issue
+from accounts.models import Token, User
 from tasks.lifecycle import State
 from tests.conftest import Cast
 from tests.factories import make_in, make_task, make_tasks
@@ -56,6 +57,7 @@ def test_every_page_keeps_to_the_content_policy_and_to_files_of_ours(cast: Cast)
         (task_path(task.pk, "claim"), 405),
         (bulk_path("claim"), 405),
         (task_path(MISSING), 404),
+        ("/api/v1/tokens/999999/", 404),
     ):
         response = client.get(path, headers=HTML)
         text = page(response, status)
@@ -64,7 +66,7 @@ def test_every_page_keeps_to_the_content_policy_and_to_files_of_ours(cast: Cast)
         for script in re.findall(r"<script([^>]*)>", text):
             assert "src=" in script or 'type="application/json"' in script
         assets = re.findall(r'(?:src|href)="(/static/[^"]*|[^"]*\.(?:js|css))"', text)
-        assert len(assets) == 5
+        assert len(assets) == 6
         for asset in assets:
             assert finders.find(asset.removeprefix("/static/")), asset
         assert '<html lang="en">' in text
@@ -118,7 +120,7 @@ def test_a_page_leads_to_what_belongs_to_the_task_and_removing_it_says_so(cast: 
     task = make_task(cast.carol, cast.noc, waiting=True)
     client = browser(cast.dave)
     text = page(client.get(task_path(task.pk), headers=HTML))
-    for part in ("comments", "attachments", "subtasks", "permitted-operations"):
+    for part in ("comments", "attachments", "subtasks", "roles", "events", "permitted-operations"):
         assert f'<a href="{part}/">' in text
         page(client.get(f"{task_path(task.pk)}{part}/", headers=HTML))
     path = task_path(task.pk, "remove")
@@ -162,7 +164,9 @@ def test_a_form_acts_and_a_refused_body_is_offered_again(cast: Cast) -> None:
     sent = client.post(path, b"{", "application/json", headers=headers)
     assert forms(page(sent, 400)) == {path: {}}
     sent = client.post(path, {}, "application/json", headers=headers)
-    assert "&quot;state&quot;: &quot;reserved&quot;" in page(sent)
+    text = page(sent)
+    assert "&quot;state&quot;: &quot;reserved&quot;" in text
+    assert f'<h1>Claim: <a href="http://testserver{task_path(task.pk)}">' in text
     assert forms(page(client.get(bulk_path("grant"), headers=HTML), 405)) == {
         bulk_path("grant"): {
             "ids": [],
@@ -171,6 +175,78 @@ def test_a_form_acts_and_a_refused_body_is_offered_again(cast: Cast) -> None:
             "reason": "",
         }
     }
+
+
+def test_the_front_page_explains(cast: Cast) -> None:
+    text = page(browser(cast.bob).get("/api/v1/", headers=HTML))
+    for name in browser(cast.bob).get("/api/v1/").json():
+        assert f'<a href="http://testserver/api/v1/{name}/">{name}</a>' in text
+    assert "curl -H &quot;Authorization" in text or 'curl -H "Authorization' in text
+    visitor = page(browser().get("/api/v1/", headers=HTML), 401)
+    assert '<a href="/admin/login/?next=/api/v1/">log-in</a>' in visitor
+
+
+def test_an_address_that_only_takes_post_starts_with_its_own_example(cast: Cast) -> None:
+    client = browser(cast.bob)
+    found = {}
+    for path in ("tasks/claim-next/", "tasks/bulk/create/", "bulk-operations/undo/"):
+        text = page(client.get(f"/api/v1/{path}", headers=HTML), 405)
+        assert text.index("<textarea") < text.index("405 Method Not Allowed")
+        found |= forms(text)
+    assert list(found) == [
+        "/api/v1/tasks/claim-next/",
+        "/api/v1/tasks/bulk/create/",
+        "/api/v1/bulk-operations/undo/",
+    ]
+    assert [sorted(body) for body in found.values()] == [
+        [],
+        ["reason", "tasks"],
+        ["actor", "dry_run", "from", "reason", "until"],
+    ]
+
+
+def test_a_list_shows_its_rows_in_short_and_leads_to_them(cast: Cast) -> None:
+    task = make_task(cast.carol, cast.noc, name="Replace <b>it</b>")
+    client = browser(cast.bob)
+    link = f'<a href="http://testserver{task_path(task.pk)}"><bdi>'
+    text = page(client.get(TASKS, headers=HTML))
+    assert f"{link}Replace &lt;b&gt;it&lt;/b&gt;</bdi>" in text
+    assert 'href="?view=available"' in text
+    for name in ("claim-next", "bulk/create", "bulk/transfer"):
+        assert f'<a href="{name}/">' in text
+    assert f"{link}created</bdi>" in page(client.get("/api/v1/events/", headers=HTML))
+    empty = page(client.get("/api/v1/bulk-operations/", headers=HTML))
+    assert "<table>" not in empty
+
+
+def test_a_bulk_operation_is_undone_from_its_page(cast: Cast) -> None:
+    tasks = make_tasks(2, cast.carol, [cast.noc])
+    client = browser(cast.alice)
+    csrf_token = csrf(page(client.get(bulk_path("assign"), headers=HTML), 405))
+    body = {"ids": [str(task.pk) for task in tasks], "to": {"user": "bob"}}
+    sent = client.post(bulk_path("assign"), body, "application/json", headers=csrf_token)
+    pk = json.loads(
+        re.findall(r"&quot;operation_id&quot;: (.*?),", page(sent))[0].replace("&quot;", '"')
+    )
+    path = f"/api/v1/bulk-operations/{pk}/"
+
+    text = page(client.get(path, headers=HTML))
+    assert forms(text) == {f"{path}undo/": {"dry_run": True, "reason": ""}}
+    assert client.get(path).json()["arguments"] == {"to": {"user": "bob"}}
+    listed = page(client.get(f"{path}items/", headers=HTML))
+    assert f'<a href="http://testserver{task_path(tasks[0].pk)}">' in listed
+    sent = client.post(f"{path}undo/", {}, "application/json", headers=csrf_token)
+    assert "&quot;done&quot;: 2" in page(sent)
+
+
+def test_a_token_is_revoked_from_its_page(cast: Cast) -> None:
+    issue(cast.bob, Token.Kind.API, "old one", actor="bob")
+    client = browser(cast.bob)
+    path = client.get("/api/v1/tokens/").json()["results"][0]["url"]
+    text = page(client.get(path, headers=HTML))
+    assert f'data-method="DELETE" action="{path}"' in text
+    assert "204 No Content" in page(client.delete(path, headers=csrf(text)))
+    assert not Token.objects.exists()
 
 
 def test_pages_of_a_list_are_linked(cast: Cast) -> None:

@@ -6,11 +6,11 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, BinaryIO, ClassVar, Final, cast
+from typing import IO, Any, BinaryIO, ClassVar, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.utils.http import parse_header_parameters
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import APIException, PermissionDenied, UnsupportedMediaType
@@ -96,6 +96,15 @@ class Again(Exception):
         return response
 
 
+class Offer(NamedTuple):
+    """A form on a page: its words, where it goes, and the body it starts from."""
+
+    words: str
+    url: str
+    body: dict[str, Any]
+    method: str = "POST"
+
+
 class NativeView(APIView):
     """A resource of this face: syntax first, then who asks, then the call."""
 
@@ -106,6 +115,8 @@ class NativeView(APIView):
     """The query parameters of a GET, besides `format`."""
     repeatable: ClassVar[frozenset[str]] = frozenset()
     """Those that may be given more than once."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What the page of a list shows of each row in a table, as far as it is there."""
     keeps_answers: ClassVar[bool] = True
     """Whether calls may carry a key; an answer with a secret in it is never kept."""
     _body: IO[bytes] | None = None
@@ -193,7 +204,7 @@ class NativeView(APIView):
         if isinstance(exc, Again):
             return cast(Response, exc.response())
         response = super().handle_exception(exc)
-        if isinstance(exc, BadSyntax) or not isinstance(exc, (APIException, Refusal)):
+        if isinstance(exc, BadSyntax) or not isinstance(exc, (APIException, Refusal, Http404)):
             # A page names its reader, who may not be known yet, or cannot be looked up.
             self.request.accepted_renderer = JSONRenderer()
             self.request.accepted_media_type = JSONRenderer.media_type
@@ -221,6 +232,14 @@ class NativeView(APIView):
         """The call of the core that this request makes; `more` are further members of it."""
         request_id = request_id_of(self.request)
         return Call(self.user, Channel.NATIVE, request_id=request_id, once=self.once, **more)
+
+    def links(self, answer: Mapping[str, Any]) -> Mapping[str, str]:
+        """Where the page of an answer leads to besides: addresses and the words for them."""
+        return {}
+
+    def offers(self, answer: Mapping[str, Any]) -> Sequence[Offer]:
+        """What may be done from the page of an answer, each with a form of its own."""
+        return ()
 
     def read_body(self, serializer: type[Serializer[Any]]) -> dict[str, Any]:
         """The validated body; no body at all stands for an empty object.

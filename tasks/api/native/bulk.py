@@ -17,14 +17,14 @@ from rest_framework.viewsets import ViewSet
 
 from accounts.models import User
 from tasks import actions, bulk, reading
-from tasks.actions import ACTIONS, UNIT, Call, Outcome
+from tasks.actions import ACTIONS, REFERENCES, UNIT, Call, Outcome
 from tasks.lifecycle import permission_for
 from tasks.lists import NEWEST
 from tasks.models import BulkOperation
 from tasks.people import tagged
 from tasks.uuid7 import uuid_of
 
-from .base import NativeView, check_parameters, parameter_error, refuse_parameters
+from .base import NativeView, Offer, check_parameters, parameter_error, refuse_parameters
 from .errors import BadSyntax, entry
 from .filters import FILTERS, REPEATABLE
 from .listing import ORDERED, WINDOW, Listing, Window
@@ -136,7 +136,7 @@ def operation_document(stored: BulkOperation, request: Request) -> dict[str, Any
         "id": str(stored.pk),
         "url": address(stored.pk, request),
         "operation": stored.operation,
-        "arguments": stored.arguments,
+        "arguments": _as_asked(stored.arguments),
         "reason": stored.reason,
         "actor": stored.actor.username if stored.actor else None,
         "channel": stored.channel,
@@ -154,6 +154,28 @@ def operation_document(stored: BulkOperation, request: Request) -> dict[str, Any
         "failure": stored.failure,
         "items": address(stored.pk, request, "-items"),
     }
+
+
+_ASKED: Final = {"from_": "from", "account": "actor", "since": "from"}
+"""What a caller calls those arguments that the core calls otherwise."""
+
+
+def _as_asked(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an operation as they would stand in a body."""
+    named = {**kept, **kept.get("values", {})}
+    return {
+        _ASKED.get(name, name): _holder(value) if name in REFERENCES else value
+        for name, value in named.items()
+        if name != "values"
+    }
+
+
+def _holder(kept: Any) -> Any:
+    """A user or group as a caller names them; `by` where that was not by name."""
+    if isinstance(kept, list):
+        return [_holder(one) for one in kept]
+    by = {} if kept["by"] == "name" else {"by": kept["by"]}
+    return {kept["kind"]: kept["value"], **by}
 
 
 def address(pk: UUID, request: Request, part: str = "") -> str:
@@ -182,7 +204,33 @@ class BulkOperationViewSet(NativeView, ViewSet):
     @property
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
-        return {"undo": UndoOperation, "undo_account": UndoAccount}.get(self.action, Strict).example
+        action = self.action or self.action_map.get("post")  # none for a GET of such an address
+        if action == "undo":
+            return UndoOperation.example
+        return UndoAccount.example if action == "undo_account" else {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the page of a list shows of each row."""
+        if self.action == "items":
+            return ("id", "status", "version", "detail")
+        return ("operation", "status", "actor", "channel", "created_at")
+
+    def links(self, answer: Mapping[str, Any]) -> Mapping[str, str]:
+        """From the list to undoing what an account did; from an operation to its tasks."""
+        if self.action == "list":
+            return {"undo/": "Undo what an account did"}
+        return {"items/": "Its tasks"} if "items" in answer else {}
+
+    def offers(self, answer: Mapping[str, Any]) -> Sequence[Offer]:
+        """What may be done about an operation."""
+        if self.action != "retrieve" or "items" not in answer:
+            return ()
+        if answer["finished_at"] is None:
+            return (Offer("Cancel", f"{answer['url']}cancel/", {}),)
+        undo = Offer("Undo", f"{answer['url']}undo/", UndoOperation.example)
+        again = Offer("Try the refused again", f"{answer['url']}retry/", {})
+        return (undo, again) if answer["counts"]["refused"] else (undo,)
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters and ids that make no sense."""

@@ -237,6 +237,7 @@ class Jobs(Listed):
     """Jobs, of which the account sees a task."""
 
     order = NEWEST
+    columns = ("name", "created_at")
 
     def rows(self) -> QuerySet[Job]:
         """The jobs that the account may read."""
@@ -270,6 +271,7 @@ class Users(Listed):
     """Accounts: names for those who look up, more for those who manage (as in the admin)."""
 
     order = LATEST_JOINED
+    columns = ("username", "first_name", "last_name", "is_active")
 
     def rows(self) -> QuerySet[User]:
         """All accounts."""
@@ -298,6 +300,7 @@ class Groups(Listed):
     """Groups: names for those who look up, more for those who manage (as in the admin)."""
 
     order = NEWEST
+    columns = ("name", "description", "is_active")
 
     def rows(self) -> QuerySet[Group]:
         """All groups."""
@@ -319,6 +322,7 @@ class Roles(Listed):
     """System roles, for those who may see them in the admin."""
 
     order = NOTES
+    columns = ("name", "description", "bulk_limit")
 
     def rows(self) -> QuerySet[Role]:
         """All roles, in the order in which they were made: no role says when that was."""
@@ -335,6 +339,7 @@ class Holders(TaskView):
     """Who holds which task role."""
 
     example: ClassVar[dict[str, Any]] = {}
+    columns = ("label", "users", "groups")
 
     def holders(self, request: Request, pk: str) -> Response:
         """Answer with every task role of the task and those who hold it."""

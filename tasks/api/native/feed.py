@@ -141,6 +141,9 @@ def documents(events: Sequence[AuditEvent], user: User) -> list[dict[str, Any]]:
     return list(shown.data)
 
 
+COLUMNS: Final = ("event", "at", "actor", "channel", "reason")
+"""What a page shows of each event."""
+
 # --- The resources --------------------------------------------------------------------------------
 
 
@@ -155,6 +158,7 @@ class Events(NativeView):
     name = "Events"
     description = "What happened to the tasks you may know of, in an order that never changes."
     example: ClassVar[dict[str, Any]] = {}
+    columns = COLUMNS
     parameters = frozenset({"cursor", "from", "limit", "wait", "task", "event"})
     repeatable = frozenset({"event"})
     part: Part
@@ -211,6 +215,7 @@ class HistoryViewSet(TaskView):
 
     parameters = frozenset({"cursor", "limit"})
     example: ClassVar[dict[str, Any]] = {}
+    columns = COLUMNS
     limit: int
     after: int
 

@@ -39,6 +39,12 @@ class OAuthError(APIException):
 class TokenEndpoint(NativeView):
     """Tokens for clients; errors are problem documents that say `error` as well, as OAuth wants."""
 
+    name = "OAuth token"
+    description = (
+        "A client exchanges its secret for a token of short life. Send a form, not JSON: "
+        "grant_type=client_credentials and, if you like, a scope; the client's id and secret "
+        "in the form or by HTTP Basic."
+    )
     example: ClassVar[dict[str, Any]] = {}
     keeps_answers = False
 

@@ -47,6 +47,10 @@ class PartViewSet(TaskView):
     """What belongs to a task that the account may view."""
 
     example: ClassVar[dict[str, Any]] = {}
+    columns = (
+        *("name", "state_label", "owner", "text", "author", "content_type", "size", "at"),
+        *("operation", "permitted", "detail"),
+    )
     window: Window
     number: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from django.db.models import Q, QuerySet
@@ -21,7 +22,7 @@ from tasks import people, reading
 from tasks.errors import InvalidArgument, NotPermitted, UnknownGroup
 from tasks.models import Channel
 
-from .base import NativeView
+from .base import NativeView, Offer
 from .directory import Linked, Listed
 from .pagination import NEWEST
 from .serializers import Strict
@@ -36,6 +37,8 @@ MANAGE: Final = "manage tokens"
 class Me(NativeView):
     """The account that asks."""
 
+    name = "Me"
+    description = "Who you are here, what you may do, and how many tasks you hold."
     example: ClassVar[dict[str, Any]] = {}
 
     def get(self, request: Request) -> Response:
@@ -159,6 +162,7 @@ class Tokens(Listed):
     """Tokens: one's own, and those of others for those who manage tokens (as in the admin)."""
 
     order = NEWEST
+    columns = ("hint", "name", "kind", "user", "expires_at", "operations")
     filters = frozenset({"user"})
     keeps_answers = False
 
@@ -166,6 +170,12 @@ class Tokens(Listed):
     def example(self) -> dict[str, Any]:  # type: ignore[override]
         """The body that the page starts from."""
         return NewToken.example if "number" not in self.kwargs else {}
+
+    def offers(self, answer: Mapping[str, Any]) -> Sequence[Offer]:
+        """What may be done about a token."""
+        if self.action != "retrieve" or "hint" not in answer:
+            return ()
+        return (Offer("Revoke", answer["url"], {}, "DELETE"),)
 
     def rows(self) -> QuerySet[Token]:
         """The tokens that the account may see."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, ClassVar, Final
@@ -28,7 +28,8 @@ from . import bulk, directory, tokens
 from .base import NativeView, TaskView
 from .errors import BadSyntax, refuse
 from .filters import FILTERS, REPEATABLE
-from .listing import FIELDS, ORDERED, WINDOW, Listing
+from .listing import FIELDS, ORDERED, VIEWS, WINDOW, Listing
+from .renderers import spoken
 from .serializers import (
     BULK_INPUTS,
     INPUTS,
@@ -58,12 +59,24 @@ RESOURCES: Final = {
 """What the front page leads to, by the name of its route."""
 
 
+PARTS: Final = {
+    "comments/": "Comments",
+    "attachments/": "Attachments",
+    "subtasks/": "Subtasks",
+    "roles/": "Task roles",
+    "events/": "History",
+    "permitted-operations/": "Permitted operations",
+}
+"""What the page of a task leads to."""
+
+
 class Root(NativeView):
     """What there is below this address."""
 
     name = "Human tasks"
-    description = "The native API. Each resource says what it is for; follow its link."
+    description = ""  # the page says more
     example: ClassVar[dict[str, Any]] = {}
+    resources = RESOURCES
 
     def get(self, request: Request) -> Response:
         """Answer with the resources."""
@@ -95,6 +108,7 @@ class TaskViewSet(TaskView):
     """What the account may do with the task that is shown, for its page."""
 
     repeatable = REPEATABLE
+    columns = ("name", "state_label", "owner", "priority", "due_at")
     listing: Listing
 
     def get_parsers(self) -> list[BaseParser]:
@@ -118,11 +132,27 @@ class TaskViewSet(TaskView):
     @property
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
-        if self.action == "claim_next":
+        action = self.action or self.action_map.get("post")  # none for a GET of such an address
+        if action == "claim_next":
             return ClaimNext.example
         if not self.operation:
-            return (NewTasks if self.action == "create_many" else NewTask).example
+            return (NewTasks if action == "create_many" else NewTask).example
         return (INPUTS if "pk" in self.kwargs else BULK_INPUTS)[self.operation].example
+
+    def links(self, answer: Mapping[str, Any]) -> Mapping[str, str]:
+        """From the list to its views and to what is done to many; from a task to its parts."""
+        if self.answers:
+            return PARTS
+        if self.action != "list":
+            return {}
+        views = {f"?view={name}": name.replace("-", " ").capitalize() for name in VIEWS}
+        return {".": "All", **views, "claim-next/": "Claim next"}
+
+    @property
+    def of_many(self) -> Mapping[str, str]:
+        """The addresses of what is done to many tasks, and the words for it, for the list."""
+        names = ("create", *INPUTS) if self.action == "list" else ()
+        return {f"bulk/{name.replace('_', '-')}/": spoken(name) for name in names}
 
     def example_of(self, operation: str) -> dict[str, Any]:
         """The body that a page starts from for an operation on one task."""
