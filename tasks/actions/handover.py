@@ -161,7 +161,10 @@ def transfer(
 
 @action
 def grant(ids: Sequence[UUID], *, call: Call, role: str, to: Reference) -> Outcome:
-    """Give a user or group a task role. Raises UnknownRole for one that is not granted."""
+    """Give a user or group a task role.
+
+    Raises UnknownRole for one that is not granted.
+    """
     task_role = _known(role, GRANTS)
     with performing(GRANTS[task_role], ids, call, to=to, role=task_role) as run:
         receiver = run.receiver
@@ -190,7 +193,10 @@ def grant(ids: Sequence[UUID], *, call: Call, role: str, to: Reference) -> Outco
 
 @action
 def revoke(ids: Sequence[UUID], *, call: Call, role: str, from_: Reference) -> Outcome:
-    """Take a task role from a user or group. Raises UnknownRole for one that is not granted."""
+    """Take a task role from a user or group.
+
+    Raises UnknownRole for one that is not granted.
+    """
     task_role = _known(role, REVOKES)
     with performing(REVOKES[task_role], ids, call, from_=from_, role=task_role) as run:
         giver = run.giver

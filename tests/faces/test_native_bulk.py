@@ -460,6 +460,8 @@ def test_all_that_an_account_did_in_a_time_is_undone_by_who_administers_it(cast:
     assert seen["counts"] == answer["counts"]
     assert {one["id"] for one in answer["done"]} == set(ids(tasks))
     assert Task.objects.get(pk=elsewhere.pk).owner == cast.bob
+    recorded = Api(cast.alice).get(path(answer["operation_id"])).json()["arguments"]
+    assert recorded == {name: value.replace("+00:00", "Z") for name, value in body.items()}
     assert_problem(Api(cast.alice).post(address, {"actor": "bob"}), 400, "invalid_body")
 
 

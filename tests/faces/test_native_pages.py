@@ -14,6 +14,7 @@ from django.test import Client
 
 from accounts.authentication import issue
 from accounts.models import Token, User
+from tasks.api.native.serializers import INPUTS
 from tasks.lifecycle import State
 from tests.conftest import Cast
 from tests.factories import make_in, make_task, make_tasks
@@ -203,6 +204,14 @@ def test_an_address_that_only_takes_post_starts_with_its_own_example(cast: Cast)
         ["reason", "tasks"],
         ["actor", "dry_run", "from", "reason", "until"],
     ]
+
+
+def test_pages_of_operations_speak_to_callers(cast: Cast) -> None:
+    client = browser(cast.dave)
+    for name in INPUTS:
+        text = page(client.get(bulk_path(name), headers=HTML), 405)
+        sentence = text.partition("</h1>")[2].partition('<p class="request">')[0]
+        assert not re.search(r"Raises|\((IBM|Itential)|`|_", sentence), sentence
 
 
 def test_a_list_shows_its_rows_in_short_and_leads_to_them(cast: Cast) -> None:

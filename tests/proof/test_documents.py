@@ -22,7 +22,7 @@ from tests.factories import call_by, make_tasks
 
 from .live import ROOT, environment, tokens
 
-SECONDS = 60
+SECONDS = 120
 """After which a document that is followed is stuck."""
 
 FENCE = re.compile(r"^```(sh|python) ?(\S*)\n(.*?)^```$", re.M | re.S)
@@ -106,7 +106,7 @@ def test_the_guide_does_what_it_says(
     assert sum(len(PROMISE.findall(command)) for command in commands) > 25
 
     made = {task.name: task for task in Task.objects.all()}
-    assert Task.objects.filter(external_id="GUIDE-1", state=State.COMPLETED).count() == 1
+    assert Task.objects.filter(external_id__startswith="GUIDE-", state=State.COMPLETED).count() == 1
     assert made["Watch link 1"].owner == committed_cast.bob  # moved, and put back
     assert made["Check core-rtr-2"].output == {"checked": "core-rtr-2"}
     given_back = made["Check what?"]

@@ -162,9 +162,15 @@ _ASKED: Final = {"from_": "from", "account": "actor", "since": "from"}
 
 def _as_asked(kept: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an operation as they would stand in a body."""
+
+    def asked(name: str, value: Any) -> Any:
+        if name in REFERENCES:
+            return _holder(value)
+        return value.replace("+00:00", "Z") if name in ("since", "until") else value
+
     named = {**kept, **kept.get("values", {})}
     return {
-        _ASKED.get(name, name): _holder(value) if name in REFERENCES else value
+        _ASKED.get(name, name): asked(name, value)
         for name, value in named.items()
         if name != "values"
     }

@@ -1,5 +1,7 @@
 """The resources below /api/: tasks, what belongs to them, a route for each operation."""
 
+import re
+
 from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
@@ -17,6 +19,8 @@ app_name = "native"
 def _told(name: str) -> tuple[str, str, str]:
     """An operation's part of the address, its words, and its sentence."""
     sentence = (ACTIONS[name].__doc__ or "").partition("\n")[0]
+    sentence = re.sub(r" \((?:IBM|Itential)[^)]*\)", "", sentence)  # whence the core has it
+    sentence = sentence.replace("from_", "from").replace("`", "")
     return name.replace("_", "-"), name.replace("_", " ").capitalize(), sentence
 
 
