@@ -6,7 +6,7 @@ from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 
 SEARCH = """
-    alter table tasks_task add column search tsvector generated always as (
+    alter table tasks_task add column if not exists search tsvector generated always as (
         to_tsvector('simple', name || ' ' || left(description, 65536) || ' '
             || coalesce(source, '') || ' ' || coalesce(external_id, '') || ' '
             || coalesce(short_id, ''))) stored"""
@@ -16,8 +16,9 @@ SEARCH = """
 class Migration(migrations.Migration):
     """The column is PostgreSQL's own: no model has it, so nothing writes it or reads it by chance.
 
-    Adding it writes the table anew, about 20 s for a million tasks, in which tasks cannot be read.
-    The indexes are built beside the work that goes on, so outside a transaction.
+    Adding it writes the table anew, about 40 s for a million tasks, in which they cannot be
+    read; the indexes are built beside the work that goes on, so outside a
+    transaction.
     """
 
     atomic = False
@@ -25,6 +26,7 @@ class Migration(migrations.Migration):
     dependencies: ClassVar = [("tasks", "0012_bulk_operations_resource")]
 
     operations: ClassVar = [
+        migrations.RunSQL("set statement_timeout = 0", migrations.RunSQL.noop),
         migrations.RunSQL(SEARCH, "alter table tasks_task drop column search"),
         migrations.RunSQL(
             "create index concurrently task_search on tasks_task using gin (search)",
@@ -49,4 +51,6 @@ class Migration(migrations.Migration):
                 name="task_by_external_id",
             ),
         ),
+        migrations.RunSQL("analyze tasks_task (search)", migrations.RunSQL.noop),
+        migrations.RunSQL("reset statement_timeout", migrations.RunSQL.noop),
     ]

@@ -209,7 +209,7 @@ def test_the_same_filters_find_the_hidden_task_for_those_who_see_it(
         assert "plain" not in names(api.get(f"{TASKS}?{query}")), query
 
 
-def test_nothing_of_hidden_tasks_shows(cast: Cast, jobs: tuple[Job, Job], ways: str) -> None:
+def test_nothing_of_hidden_tasks_shows(cast: Cast, jobs: tuple[Job, Job]) -> None:
     make_tasks(3, cast.carol, [cast.noc], job=jobs[0])
     api = Api(cast.bob)
     queries = (
@@ -302,6 +302,16 @@ def test_bounds_that_exclude_each_other_are_refused(cast: Cast) -> None:
         assert found == {(one.partition("=")[0], "contradiction") for one in (low, high)}
 
 
+def test_filters_have_twenty_values_at_most(cast: Cast) -> None:
+    api = Api(cast.bob)
+    states = "&".join(f"state={state}" for state in State)
+    some = "&".join(f"priority={number}" for number in range(20 - len(State)))
+    assert api.get(f"{TASKS}?{states}&{some}").status_code == 200
+    response = api.get(f"{TASKS}?{states}&{some}&q=one+more")
+    ((error),) = assert_problem(response, 400, "invalid_parameter")["errors"]
+    assert (error["parameter"], error["code"]) == ("q", "too_many")
+
+
 def test_times_at_the_ends_of_the_calendar(cast: Cast) -> None:
     make_task(cast.carol, cast.noc, name="one")
     api = Api(cast.bob)
@@ -328,6 +338,65 @@ def test_what_only_lists_take_is_unknown_to_counts(cast: Cast) -> None:
 def test_every_filter_says_what_it_takes() -> None:
     for name, one in filters.TaskFilters.base_filters.items():
         assert one.extra.get("help_text"), name
+
+
+# --- Pages ----------------------------------------------------------------------------------------
+
+
+def test_pages_of_filtered_lists_follow_each_other_in_both_directions(
+    cast: Cast, jobs: tuple[Job, Job], ways: str
+) -> None:
+    for number in range(5):
+        make_task(
+            cast.carol,
+            *[cast.noc, cast.bob][: number % 2 + 1],
+            name=f"router {number}",
+            job=jobs[0],
+            priority=number % 3,
+            due_at=timezone.now() - timedelta(days=number % 2 + 1),
+        )
+        make_task(cast.carol, cast.noc, name=f"other {number}", priority=9)
+        make_task(cast.dave, cast.field, name=f"hidden router {number}", job=jobs[0])
+    for user in (cast.bob, cast.erin):
+        api = Api(user)
+        for query in (
+            *("q=router -hidden", f"job={jobs[0].pk}&priority__lte=3"),
+            *("priority__lte=3", "view=overdue&kind=manual", "view=overdue&ordering=-due_at"),
+            *("view=team&q=router&ordering=priority", "view=available&ordering=-priority&q=router"),
+        ):
+            path = f"{TASKS}?{query}&fields=name"
+            whole = pages_of(api, path)[0]
+            if not (user == cast.erin and "view=" in query and "overdue" not in query):
+                assert len(whole) >= 5, query
+            pages = pages_of(api, f"{path}&limit=2")
+            assert [name for page in pages for name in page] == whole, query
+            if len(pages) > 1:
+                last = following(api, f"{path}&limit=2", len(pages) - 1)
+                back = pages_of(api, onwards(api.get(last), "previous"), "previous")
+                assert back == pages[-2::-1], query
+
+
+def onwards(response: Any, direction: str = "next") -> str:
+    """Where a list goes on, as a path."""
+    return (response.json()[direction] or "").removeprefix("http://testserver")
+
+
+def following(api: Api, path: str, steps: int) -> str:
+    """The path of a page so many pages on."""
+    for _ in range(steps):
+        path = onwards(api.get(path))
+    return path
+
+
+def pages_of(api: Api, path: str, direction: str = "next") -> list[list[str]]:
+    """The names of the tasks on each page from a path on."""
+    pages = []
+    while path:
+        response = api.get(path)
+        assert response.status_code == 200, response.content
+        pages.append([task["name"] for task in response.json()["results"]])
+        path = onwards(response, direction)
+    return pages
 
 
 # --- Views ----------------------------------------------------------------------------------------
@@ -481,6 +550,12 @@ def test_a_summary_counts_by_state_owner_group_and_age(
     assert found["by_age"]["month"] == 0  # the newest are summed up
     assert len(found["by_owner"]) == len(found["by_group"]) == 1
     assert found["other_owners"] == 1
+
+
+def test_browsers_get_counts_as_pages(cast: Cast) -> None:
+    for end in ENDS:
+        response = Api(cast.bob).get(f"{TASKS}{end}?format=api&state=ready")
+        assert (response.status_code, response["Content-Type"][:9]) == (200, "text/html")
 
 
 def test_counts_are_for_those_who_may_view(cast: Cast) -> None:

@@ -40,7 +40,7 @@ FORMATS: Final = ("json", "api")
 """The values of the parameter `format`, for browsers, which cannot choose a header."""
 
 MOST_TERMS: Final = 20
-"""How often a parameter that may be repeated may be."""
+"""How often a parameter that may be repeated may be, and how many values filters have in all."""
 
 KEY_HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")

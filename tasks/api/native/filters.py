@@ -20,7 +20,7 @@ from tasks.models import PRIORITIES, Job, Task
 from tasks.querysets import TaskQuerySet
 from tasks.roles import GRANTED, TaskRole
 
-from .base import parameter_error
+from .base import MOST_TERMS, parameter_error
 from .serializers.fields import Moment
 
 NO_OWNER: Final = "none"
@@ -197,6 +197,10 @@ class TaskFilters(FilterSet):  # type: ignore[misc]
             wrong.append(parameter_error(name, "invalid", detail))
         if not names:
             wrong += found._contradictions()
+        asked = [name for name in given if name in cls.base_filters]
+        if sum(len(given.getlist(name)) for name in asked) > MOST_TERMS:
+            detail = f"A list takes {MOST_TERMS} values of filters."
+            wrong.append(parameter_error(asked[-1], "too_many", detail))
         return found
 
     def _contradictions(self) -> Iterator[dict[str, str]]:
