@@ -102,13 +102,16 @@ class NativeView(APIView):
     permission_classes = (IsAuthenticated,)
     parser_classes = (TaskDataParser,)
     renderer_classes = (JSONRenderer, Pages)
-    parameters: frozenset[str] = frozenset()
-    """The query parameters of a GET, besides `format`."""
     repeatable: ClassVar[frozenset[str]] = frozenset()
-    """Those that may be given more than once."""
+    """The query parameters that may be given more than once."""
     keeps_answers: ClassVar[bool] = True
     """Whether calls may carry a key; an answer with a secret in it is never kept."""
     _body: IO[bytes] | None = None
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The query parameters of a GET, besides `format`."""
+        return frozenset()
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Tokens, sessions, and Basic credentials if the site wants them."""

@@ -179,16 +179,18 @@ class BulkOperationViewSet(NativeView, ViewSet):
     repeatable: ClassVar[frozenset[str]] = frozenset()
 
     @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the lists."""
+        items = WINDOW | {"status"}
+        return {"list": WINDOW, "items": items}.get(self.action, frozenset())
+
+    @property
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
         return {"undo": UndoOperation, "undo_account": UndoAccount}.get(self.action, Strict).example
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters and ids that make no sense."""
-        if self.action == "list":
-            self.parameters = WINDOW
-        elif self.action == "items":
-            self.parameters = WINDOW | {"status"}
         super().check_syntax(request)
         if "If-Match" in request.headers:
             raise BadSyntax("invalid_header", "If-Match applies to a single task.")

@@ -4,7 +4,7 @@ from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
 
-from . import directory, oauth, tokens
+from . import directory, docs, oauth, tokens
 from .bulk import BulkOperationViewSet
 from .feed import Events, HistoryViewSet
 from .parts import PartViewSet
@@ -158,5 +158,6 @@ urlpatterns += [
     *directory.urlpatterns,
     *tokens.urlpatterns,
     *oauth.urlpatterns,
+    *docs.urlpatterns,
     re_path("", nothing_here),
 ]

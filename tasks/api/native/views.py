@@ -96,6 +96,11 @@ class TaskViewSet(TaskView):
     repeatable = REPEATABLE
     listing: Listing
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the list."""
+        return WINDOW | FILTERS if self.action == "list" else frozenset()
+
     def get_parsers(self) -> list[BaseParser]:
         """A file may be large, and come in a form."""
         if self.operation == "attach":
@@ -104,8 +109,6 @@ class TaskViewSet(TaskView):
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters, id and conditions that make no sense."""
-        if self.action == "list":
-            self.parameters = WINDOW | FILTERS
         super().check_syntax(request)
         if self.action == "list":
             self.listing = Listing.read(request.query_params)

@@ -1,0 +1,137 @@
+"""What the fields of this face accept, as JSON Schema: one extension of drf-spectacular for each."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
+
+from rest_framework import serializers
+
+from tasks.actions.fields import LONGEST_FAULT_NAME, PRIORITIES
+from tasks.lifecycle import GRANTS, REVOKES, TRANSFERS
+from tasks.roles import GRANTED
+
+from ..serializers import creation, fields, inputs
+
+Schema = dict[str, Any]
+
+UUID_: Final[Schema] = {"type": "string", "format": "uuid"}
+MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
+VERSION: Final[Schema] = {"type": "integer", "minimum": 1}
+WHOLE: Final[Schema] = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+NAMES: Final[Schema] = {"type": "array", "items": {"type": "string"}}
+
+VALUE: Final[Schema] = {"type": ["object", "array", "string", "number", "boolean"]}
+"""Any JSON value but null."""
+
+
+def _field(target: type[Any], schema: Schema, *, subclasses: bool = True) -> None:
+    """Say that the fields of a class accept what a schema describes."""
+
+    def map_serializer_field(self: Any, auto_schema: Any, direction: str) -> Schema:
+        return {**schema}
+
+    type(
+        f"{target.__name__}Schema",
+        (OpenApiSerializerFieldExtension,),
+        {
+            "target_class": target,
+            "match_subclasses": subclasses,
+            "map_serializer_field": map_serializer_field,
+        },
+    )
+
+
+_field(serializers.JSONField, VALUE, subclasses=False)
+_field(serializers.SlugRelatedField, {"type": "string"})
+_field(fields.Moment, MOMENT)
+_field(fields.Whole, WHOLE)
+_field(fields.TaskId, UUID_)
+_field(fields.Document, {"type": "object", "additionalProperties": {}})
+_field(inputs.Base64, {"type": "string", "contentEncoding": "base64"})
+_field(inputs.Upload, {"type": "string", "contentMediaType": "application/octet-stream"})
+_field(
+    fields.Ids,
+    {
+        "type": "array",
+        "maxItems": fields.MOST_IDS,
+        "items": {
+            "anyOf": [
+                UUID_,
+                {
+                    "type": "object",
+                    "properties": {"id": UUID_, "version": {**VERSION, "type": ["integer", "null"]}},
+                    "required": ["id"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
+    },
+)
+
+
+class _PeopleSchema(OpenApiSerializerFieldExtension):
+    """Users and groups by task role."""
+
+    target_class = creation.People
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        """An object with a member for each role that can be granted."""
+        holders = auto_schema.resolve_serializer(fields.Holders, direction).ref
+        return {
+            "type": "object",
+            "properties": {role.value: holders for role in sorted(GRANTED)},
+            "additionalProperties": False,
+        }
+
+
+class _JobSchema(OpenApiSerializerFieldExtension):
+    """A job by number, by id, or to be made."""
+
+    target_class = creation.JobNamed
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        """One of the three."""
+        new = auto_schema.resolve_serializer(creation.NewJob, direction).ref
+        return {"anyOf": [WHOLE, {"type": "string", "pattern": "^[0-9a-f]{24}$"}, new]}
+
+
+_PRIORITY: Final[Schema] = dict(zip(("minimum", "maximum"), PRIORITIES, strict=True))
+_NARROWER: Final[dict[type[Any], dict[str, Schema]]] = {
+    inputs.Transfer: {"role": {"enum": sorted(TRANSFERS)}},
+    inputs.Grant: {"role": {"enum": sorted(GRANTS)}},
+    inputs.Revoke: {"role": {"enum": sorted(REVOKES)}},
+    inputs.Finish: {"finish_state": {"enum": ["success", "failure"]}},
+    inputs.Fault: {"fault_name": {"maxLength": LONGEST_FAULT_NAME}},
+    inputs.SetPriority: {"priority": _PRIORITY},
+    inputs.Properties: {"priority": _PRIORITY},
+}
+"""What the core demands of a member beyond what its field does."""
+
+
+class _StrictSchema(OpenApiSerializerExtension):
+    """Bodies refuse members that they do not know."""
+
+    target_class = fields.Strict
+    match_subclasses = True
+
+    def get_name(self, auto_schema: Any, direction: Any) -> str:
+        """The name, told apart from that of what goes out."""
+        return f"{type(self.target).__name__}Input"
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Schema:
+        """The object, closed."""
+        schema: Schema = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        for body, members in _NARROWER.items():
+            if isinstance(self.target, body):
+                for name, more in members.items():
+                    schema["properties"][name] |= more
+        if isinstance(self.target, fields.Person):
+            schema |= {"minProperties": 1, "maxProperties": 1}
+        if isinstance(self.target, inputs.Update):
+            names = sorted(set(schema["properties"]) - {"reason"})
+            schema["anyOf"] = [{"required": [name]} for name in names]
+        return {**schema, "additionalProperties": False}
