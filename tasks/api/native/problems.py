@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Final
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import path
-from django.views.decorators.http import require_safe
 
 from tasks import errors
+from tasks.api.middleware import refuse
 from tasks.errors import Refusal
 
 from .errors import STATUSES, title_of
@@ -112,7 +115,10 @@ REFUSALS: Final[dict[type[Refusal], tuple[str, str]]] = {
         "GET /api/v1/me/ says what you may do. " + _ASK,
     ),
     errors.UnknownUser: ("There is no account of this name.", _NAME_ANOTHER),
-    errors.UnknownGroup: ("There is no group of this name, or none that you know of.", _NAME_ANOTHER),
+    errors.UnknownGroup: (
+        "There is no group of this name, or none that you know of.",
+        _NAME_ANOTHER,
+    ),
     errors.UnknownRole: (
         "There is no such task role, or none that can be given away here.",
         "GET roles of the task lists the task roles, and which can be granted.",
@@ -174,7 +180,10 @@ _OTHERS: Final[dict[int, dict[str, tuple[str, str]]]] = {
             "The body is JSON, but some members are unknown, missing or of the wrong kind.",
             "errors points to each member at fault.",
         ),
-        "not_an_object": ("The body is JSON, but not an object.", 'Send an object, as in {"...": 1}.'),
+        "not_an_object": (
+            "The body is JSON, but not an object.",
+            'Send an object, as in {"...": 1}.',
+        ),
         "empty_body": ("The body is announced, but holds nothing but white space.", _MEND),
         "invalid_json": ("The body is not JSON.", "The detail says where reading stopped."),
         "invalid_utf8": ("The address or the body is not UTF-8.", _MEND),
@@ -342,7 +351,21 @@ SAID: Final = {
 # --- Pages ----------------------------------------------------------------------------------------
 
 
-@require_safe
+def read_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """A view that answers GET and HEAD alone."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, **place: str) -> HttpResponseBase:
+        if request.method in ("GET", "HEAD"):
+            return view(request, **place)
+        answer = refuse(request, 405, "method_not_allowed", "This page can only be read.")
+        answer["Allow"] = "GET, HEAD"
+        return answer
+
+    return wrapped
+
+
+@read_only
 def index(request: HttpRequest) -> HttpResponse:
     """The page that lists all codes by status."""
     by_status: dict[int, list[Any]] = {}
@@ -352,7 +375,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "problems/index.html", {"groups": groups})
 
 
-@require_safe
+@read_only
 def problem(request: HttpRequest, code: str) -> HttpResponse:
     """The page about one code. Raises Http404 for one that there is not."""
     if code not in PROBLEMS:

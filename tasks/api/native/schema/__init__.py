@@ -10,7 +10,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from . import authentication
 from .documents import DOCUMENTS, one_of
 from .operations import CODE_GROUPS, OperationSchema
-from .parameters import ANSWER_HEADERS, HEADERS
+from .parameters import ANSWER_HEADERS, FILTER, HEADERS
 
 __all__ = ["Generator", "OperationSchema", "of_this_face"]
 
@@ -32,7 +32,7 @@ class Generator(SchemaGenerator):
     def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
         """The document."""
         kinds: list[tuple[str, dict[str, Any]]] = [
-            (ResolvedComponent.SCHEMA, DOCUMENTS),
+            (ResolvedComponent.SCHEMA, {**DOCUMENTS, "Filter": FILTER}),
             (
                 ResolvedComponent.SCHEMA,
                 {name: one_of(codes) for name, codes in CODE_GROUPS.items()},

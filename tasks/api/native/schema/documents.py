@@ -93,30 +93,34 @@ _TASK_CODE: Final = one_of(kind.code for kind in reasons(TaskError) if kind in S
 _REFUSED: Final = {"code": _TASK_CODE, "detail": TEXT}
 _KEPT: Final = {"description": "What an undo had to leave as it is, with reasons."}
 
+_PROBLEM: Final[dict[str, Schema]] = {
+    "type": {
+        "type": "string",
+        "format": "uri-reference",
+        "description": "Where the problem is explained.",
+    },
+    "title": TEXT,
+    "status": {"type": "integer", "minimum": 400, "maximum": 599},
+    "detail": {**TEXT, "description": "What is wrong, in words for people."},
+    "instance": {**TEXT, "description": "The path that was asked for."},
+    "code": {**TEXT, "description": "What is wrong, for programs; it never changes."},
+    "errors": {
+        **listed(ref("ProblemError")),
+        "description": "The single things at fault, at most 20.",
+    },
+    "version": {**VERSION, "description": "The version of the task now."},
+    "holder": {**TEXT, "description": "Who holds the task now."},
+    "refused": listed(ref("RefusedTask")),
+    "request_id": TEXT,
+}
+_AT_TIMES: Final = ("version", "holder", "refused")
+
 DOCUMENTS: Final[dict[str, Schema]] = {
-    "Problem": made_of(
-        {
-            "type": {
-                "type": "string",
-                "format": "uri-reference",
-                "description": "Where the problem is explained.",
-            },
-            "title": TEXT,
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {**TEXT, "description": "What is wrong, in words for people."},
-            "instance": {**TEXT, "description": "The path that was asked for."},
-            "code": {**TEXT, "description": "What is wrong, for programs; it never changes."},
-            "errors": {
-                **listed(ref("ProblemError")),
-                "description": "The single things at fault, at most 20.",
-            },
-            "version": {**VERSION, "description": "The version of the task now."},
-            "holder": {**TEXT, "description": "Who holds the task now."},
-            "refused": listed(ref("RefusedTask")),
-            "request_id": TEXT,
-        },
-        "What went wrong (RFC 9457).",
-        optional=("version", "holder", "refused"),
+    "Problem": made_of(_PROBLEM, "What went wrong (RFC 9457).", optional=_AT_TIMES),
+    "OAuthProblem": made_of(
+        {**_PROBLEM, "error": TEXT, "error_description": TEXT},
+        "What went wrong, as RFC 6749 says it as well.",
+        optional=(*_AT_TIMES, "error", "error_description"),
     ),
     "ProblemError": made_of(
         {
@@ -276,7 +280,7 @@ _MEMBERS: Final[dict[type[Serializer[Any]], tuple[dict[str, Schema], set[str]]]]
             "job": made_of({"id": {"type": "integer"}, "name": TEXT}),
             "parent": or_null(UUID_),
             "permitted_operations": {
-                **listed(one_of(OPERATIONS)),
+                **listed(one_of(OPERATIONS.keys() | INPUTS.keys())),
                 "description": "What you may do now; with one task only.",
             },
         },
@@ -324,12 +328,11 @@ class _DocumentSchema(OpenApiSerializerExtension):
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Schema:
         """The object, with its members."""
-        schema: Schema = auto_schema._map_serializer(
-            self.target, direction, bypass_extensions=True
-        )
+        schema: Schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         members, optional = _MEMBERS.get(type(self.target), ({}, set()))
         properties = {
-            name: {key: value for key, value in member.items() if key != "readOnly"}
+            # What a field demands of what comes in says nothing of what goes out.
+            name: {k: value for k, value in member.items() if k not in ("readOnly", "minLength")}
             for name, member in schema.get("properties", {}).items()
         }
         properties |= members

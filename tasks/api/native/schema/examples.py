@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from rest_framework.serializers import Serializer
 
+from ..serializers.inputs import Forward
+
 _TEXTS: Final[dict[tuple[str, ...], Any]] = {
     ("to", "user"): "alice",
     ("from", "user"): "bob",
@@ -27,7 +29,11 @@ _TEXTS: Final[dict[tuple[str, ...], Any]] = {
 def example_of(body: type[Serializer[Any]]) -> Any:
     """The example of a body; None where it has none, or takes nothing."""
     example = getattr(body, "example", None)
-    return _filled(example, ()) if example else None
+    if not example:
+        return None
+    if issubclass(body, Forward):  # who gives away a group's part has to name the group
+        example = {**example, "from": {"group": ""}}
+    return _filled(example, ())
 
 
 def _filled(value: Any, path: tuple[str, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
@@ -9,7 +10,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from rest_framework import serializers
 
 from tasks.actions.fields import LONGEST_FAULT_NAME, PRIORITIES
-from tasks.lifecycle import GRANTS, REVOKES, TRANSFERS
+from tasks.lifecycle import GRANTS, REVOKES, TRANSFERS, UPDATES
 from tasks.roles import GRANTED
 
 from ..serializers import creation, fields, inputs
@@ -49,8 +50,15 @@ _field(fields.Moment, MOMENT)
 _field(fields.Whole, WHOLE)
 _field(fields.TaskId, UUID_)
 _field(fields.Document, {"type": "object", "additionalProperties": {}})
-_field(inputs.Base64, {"type": "string", "contentEncoding": "base64"})
-_field(inputs.Upload, {"type": "string", "contentMediaType": "application/octet-stream"})
+_field(
+    inputs.Base64,
+    {
+        "type": "string",
+        "contentEncoding": "base64",
+        "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    },
+)
+_field(inputs.Upload, {"type": "string", "format": "binary"})
 _field(
     fields.Ids,
     {
@@ -61,7 +69,14 @@ _field(
                 UUID_,
                 {
                     "type": "object",
-                    "properties": {"id": UUID_, "version": {**VERSION, "type": ["integer", "null"]}},
+                    "properties": {
+                        "id": UUID_,
+                        "version": {
+                            **VERSION,
+                            "type": ["integer", "null"],
+                            "maximum": WHOLE["maximum"],
+                        },
+                    },
                     "required": ["id"],
                     "additionalProperties": False,
                 },
@@ -97,6 +112,28 @@ class _JobSchema(OpenApiSerializerFieldExtension):
         return {"anyOf": [WHOLE, {"type": "string", "pattern": "^[0-9a-f]{24}$"}, new]}
 
 
+def _at_least_one(names: Iterable[str]) -> list[Schema]:
+    return [{"required": [name]} for name in sorted(names)]
+
+
+def _of_many(schema: Schema) -> Schema:
+    """The body of a call on many tasks, which names them in one way; a form has one way only.
+
+    What the core demands of a value it demands when there is a task, so that is not said here.
+    """
+    members = schema["properties"]
+    if "file" in members:
+        for name in ("filter", "dry_run", "atomic"):
+            del members[name]
+        members["ids"] = {**members["ids"], "minItems": 1}  # a form says nothing of an empty list
+        return {**schema, "required": ["file", "ids"], "additionalProperties": False}
+    members["filter"] = {"$ref": "#/components/schemas/Filter"}
+    if "output_schema" in members:
+        schema["anyOf"] = _at_least_one(UPDATES.keys() & members.keys())
+    one_way = [{"required": ["ids"]}, {"required": ["filter"]}]
+    return {**schema, "oneOf": one_way, "additionalProperties": False}
+
+
 _PRIORITY: Final[Schema] = dict(zip(("minimum", "maximum"), PRIORITIES, strict=True))
 _NARROWER: Final[dict[type[Any], dict[str, Schema]]] = {
     inputs.Transfer: {"role": {"enum": sorted(TRANSFERS)}},
@@ -122,9 +159,13 @@ class _StrictSchema(OpenApiSerializerExtension):
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Schema:
         """The object, closed."""
-        schema: Schema = auto_schema._map_serializer(
-            self.target, direction, bypass_extensions=True
-        )
+        schema: Schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        named = schema.get("properties", {})
+        for name, field in self.target.fields.items():
+            if isinstance(field, serializers.ListField) and not field.allow_empty:
+                named[name]["minItems"] = 1
+        if "ids" in named:
+            return _of_many(schema)
         for body, members in _NARROWER.items():
             if isinstance(self.target, body):
                 for name, more in members.items():
@@ -132,6 +173,5 @@ class _StrictSchema(OpenApiSerializerExtension):
         if isinstance(self.target, fields.Person):
             schema |= {"minProperties": 1, "maxProperties": 1}
         if isinstance(self.target, inputs.Update):
-            names = sorted(set(schema["properties"]) - {"reason"})
-            schema["anyOf"] = [{"required": [name]} for name in names]
+            schema["anyOf"] = _at_least_one(UPDATES.keys() & named.keys())
         return {**schema, "additionalProperties": False}

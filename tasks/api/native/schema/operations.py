@@ -159,7 +159,12 @@ TOLD: Final[dict[tuple[type[NativeView], str], Told]] = {
     ),
     (Holders, "holders"): _told(
         "list_roles_of_task",
-        {200: {"allOf": [page_of(ref("TaskRole"))], "properties": {"version": {"type": "integer"}}}},
+        {
+            200: {
+                "allOf": [page_of(ref("TaskRole"))],
+                "properties": {"version": {"type": "integer"}},
+            }
+        },
         None,
         *READ,
         tagged=True,
@@ -215,9 +220,7 @@ TOLD: Final[dict[tuple[type[NativeView], str], Told]] = {
         errors.UnknownGroup,
         errors.InvalidArgument,
     ),
-    (Tokens, "destroy"): _told(
-        "revoke_token", {204: None}, None, "not_found", errors.NotPermitted
-    ),
+    (Tokens, "destroy"): _told("revoke_token", {204: None}, None, "not_found", errors.NotPermitted),
     (TokenEndpoint, "post"): Told(
         "exchange_client_secret",
         {200: "AccessToken"},
@@ -368,9 +371,7 @@ def codes_of(view: Any, path: str, method: str, told: Told) -> dict[int, set[str
         common |= problems.OF_FORMS
     if "{" in path:
         common |= {"invalid_id"}
-    for code in common | {
-        each if isinstance(each, str) else each.code for each in told.refuses
-    }:
+    for code in common | {each if isinstance(each, str) else each.code for each in told.refuses}:
         found[problems.STATUS_OF[code]].add(code)
     return found
 
@@ -471,9 +472,7 @@ class OperationSchema(AutoSchema):
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Schema]:
         told = self.told
-        found = {
-            str(status): self._answer(status, shown) for status, shown in told.answers.items()
-        }
+        found = {str(status): self._answer(status, shown) for status, shown in told.answers.items()}
         for status, codes in sorted(codes_of(self.view, self.path, self.method, told).items()):
             found[str(status)] = self._refusal(status, codes)
         return found
@@ -507,14 +506,14 @@ class OperationSchema(AutoSchema):
         if self.told.tagged and status in (409, 412):
             headers |= {"ETag"}
         words, sentence = problems.SAID[status]
+        oauth = isinstance(self.view, TokenEndpoint)
+        problem = ref("OAuthProblem" if oauth else "Problem")
         answer: Schema = {
             "description": sentence,
             "headers": {name: ref(name, "headers") for name in sorted(headers)},
-            "content": {
-                PROBLEM: {"schema": {**ref("Problem"), "properties": {"code": _one_of(codes)}}}
-            },
+            "content": {PROBLEM: {"schema": {**problem, "properties": {"code": _one_of(codes)}}}},
         }
-        if not codes <= ANYWHERE:
+        if oauth or not codes <= ANYWHERE:
             return answer
         name = words.title().replace(" ", "")
         component = ResolvedComponent(name, ResolvedComponent.RESPONSE, answer, object=name)

@@ -12,7 +12,7 @@ from ..base import KEY_HEADER, MOST_TERMS
 from ..bulk import ITEMS
 from ..directory import LONGEST_SEARCH
 from ..feed import LONGEST_WAIT
-from ..listing import NO_OWNER, VIEWS
+from ..listing import FILTERS, NO_OWNER, REPEATABLE, VIEWS
 from ..pagination import DEFAULT_LIMIT, MAX_LIMIT
 from .documents import listed, one_of, ref
 from .fields import UUID_, Schema
@@ -68,7 +68,22 @@ PARAMETERS: Final[dict[str, Schema]] = {
 }
 """The parameters of queries, whatever list they are of."""
 
-_TAGS: Final = {"type": "string", "examples": ['"3"'], "pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'}
+
+def _in_a_body(name: str) -> Schema:
+    schema: Schema = PARAMETERS[name]["schema"]
+    return {"anyOf": [schema, schema["items"]]} if name in REPEATABLE else schema
+
+
+FILTER: Final[Schema] = {
+    "type": "object",
+    "description": "The tasks that the list would show with these parameters.",
+    "properties": {name: _in_a_body(name) for name in sorted(FILTERS)},
+    "additionalProperties": False,
+}
+"""The filter of a call on many tasks: the parameters of the list."""
+
+_TAGS: Final = {"type": "string", "pattern": '^("[!#-~]*"|[*])$', "examples": ['"3"']}
+"""A list of tags is read too; one is what clients send."""
 
 HEADERS: Final[dict[str, Schema]] = {
     KEY_HEADER: _told(
@@ -80,8 +95,8 @@ HEADERS: Final[dict[str, Schema]] = {
     "If-None-Match": _told("The versions that you have already; then 304.", _TAGS),
     "X-Request-ID": _told(
         "An id of your choice for the request, for logs and the audit; one that is not well formed "
-        "is replaced.",
-        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "(1 to 64 of A-Z a-z 0-9 . _ -) is replaced.",
+        {"type": "string"},
     ),
 }
 """The headers of requests."""
