@@ -306,7 +306,7 @@ PROBLEMS: Final[dict[str, Explained]] = {
 
 STATUS_OF: Final = {code: each.status for code, each in PROBLEMS.items()}
 
-# --- Which of them may come where ------------------------------------------------------------------
+# --- Which of them may come where ----------------------------------------------------------------
 
 OF_EVERY_CALL: Final = frozenset(
     "invalid_parameter invalid_header invalid_utf8 nul_character too_many_parameters bad_request "

@@ -8,9 +8,9 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from accounts.authentication import TokenAuthentication
 from accounts.scopes import work
+from tasks.api.native.base import Basic, Session
+from tasks.api.native.oauth import READ
 
-from ..base import Basic, Session
-from ..oauth import READ
 from .fields import Schema
 
 

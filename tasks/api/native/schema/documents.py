@@ -7,20 +7,20 @@ from typing import Any, Final
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from rest_framework.serializers import Serializer
 
+from tasks.api.native.bulk import ITEMS
+from tasks.api.native.directory import ManagedUserDocument
+from tasks.api.native.errors import STATUSES
+from tasks.api.native.feed import EventDocument
+from tasks.api.native.listing import EXACT
+from tasks.api.native.serializers import INPUTS, AttachmentDocument
+from tasks.api.native.serializers.documents import TaskDocument
+from tasks.api.native.tokens import TokenDocument
 from tasks.errors import TaskError, reasons
 from tasks.feed import EVENTS
 from tasks.lifecycle import OPERATIONS, UPDATES, Kind, State
 from tasks.models import BulkOperation, Channel
 from tasks.roles import GRANTED, TaskRole
 
-from ..bulk import ITEMS
-from ..directory import ManagedUserDocument
-from ..errors import STATUSES
-from ..feed import EventDocument
-from ..listing import EXACT
-from ..serializers import INPUTS, AttachmentDocument
-from ..serializers.documents import TaskDocument
-from ..tokens import TokenDocument
 from .fields import MOMENT, NAMES, UUID_, VERSION, Schema
 
 TEXT: Final[Schema] = {"type": "string"}

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rest_framework.serializers import Serializer
 
-from ..serializers.inputs import Forward
+from tasks.api.native.serializers.inputs import Forward
 
 _TEXTS: Final[dict[tuple[str, ...], Any]] = {
     ("to", "user"): "alice",

@@ -1,4 +1,4 @@
-"""What the fields of this face accept, as JSON Schema: one extension of drf-spectacular for each."""
+"""What the fields of this face accept, as JSON Schema: an extension of drf-spectacular each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
-
 from rest_framework import serializers
 
-from tasks.actions.fields import LONGEST_FAULT_NAME, PRIORITIES
+from tasks.actions.fields import LONGEST_FAULT_NAME
+from tasks.api.native.serializers import creation, fields, inputs
 from tasks.lifecycle import GRANTS, REVOKES, TRANSFERS, UPDATES
+from tasks.models import PRIORITIES
 from tasks.roles import GRANTED
-
-from ..serializers import creation, fields, inputs
 
 Schema = dict[str, Any]
 

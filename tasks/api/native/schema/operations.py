@@ -1,4 +1,4 @@
-"""What each operation takes, answers and refuses, told from what its view and the tables declare."""
+"""What each operation takes, answers and refuses, as its view and the tables declare it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Any, Final
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
-from rest_framework.serializers import Field, Serializer
+from rest_framework.serializers import Serializer
 
 from tasks import errors
 from tasks.actions import ACTIONS
-from tasks.errors import Refusal
-from tasks.lifecycle import OPERATIONS, Operation, Reason
-
-from .. import problems
-from ..base import NativeView, TaskView
-from ..bulk import BulkOperationViewSet
-from ..directory import (
+from tasks.api.native import problems
+from tasks.api.native.base import NativeView, TaskView
+from tasks.api.native.bulk import BulkOperationViewSet
+from tasks.api.native.directory import (
     GroupDocument,
     Groups,
     Holders,
@@ -34,11 +31,11 @@ from ..directory import (
     UserDocument,
     Users,
 )
-from ..errors import PROBLEM, STATUSES
-from ..feed import EventDocument, Events, HistoryViewSet
-from ..oauth import FORM, TokenEndpoint
-from ..parts import PartViewSet
-from ..serializers import (
+from tasks.api.native.errors import PROBLEM
+from tasks.api.native.feed import EventDocument, Events, HistoryViewSet
+from tasks.api.native.oauth import FORM, TokenEndpoint
+from tasks.api.native.parts import PartViewSet
+from tasks.api.native.serializers import (
     BULK_INPUTS,
     INPUTS,
     AttachForm,
@@ -52,16 +49,19 @@ from ..serializers import (
     UndoAccount,
     UndoOperation,
 )
-from ..serializers.documents import TaskDocument
-from ..serializers.fields import Person
-from ..serializers.fields import Holders as People
-from ..tokens import Me, NewToken, TokenDocument, Tokens
-from ..uploads import FORM as MULTIPART
-from ..views import Root, TaskViewSet
+from tasks.api.native.serializers.documents import TaskDocument
+from tasks.api.native.serializers.fields import Holders as People
+from tasks.api.native.serializers.fields import Person
+from tasks.api.native.tokens import Me, NewToken, TokenDocument, Tokens
+from tasks.api.native.uploads import FORM as MULTIPART
+from tasks.api.native.views import Root, TaskViewSet
+from tasks.errors import Refusal
+from tasks.lifecycle import OPERATIONS, Operation, Reason
+
 from .documents import page_of, ref
 from .examples import example_of
 from .fields import Schema
-from .parameters import HEADERS, PARAMETERS, PLACES, header_ref
+from .parameters import PARAMETERS, PLACES, header_ref
 
 JSON: Final = "application/json"
 
@@ -299,7 +299,7 @@ def _of_task(rules: Operation | None, name: str) -> set[Code]:
 def _of_body(body: Body) -> set[Code]:
     """Why a call is refused, by what its body may say."""
     found: set[Code] = {errors.InvalidArgument}
-    fields: dict[str, Field[Any, Any, Any, Any]] = body().fields
+    fields = body().fields
     if any(isinstance(each, (Person, People)) for each in fields.values()):
         found |= set(TARGETS)
     if "role" in fields:
@@ -409,7 +409,7 @@ class OperationSchema(AutoSchema):
         name = self.told.name
         return name.replace("_", " ").capitalize()
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         """What the page says of it; else what the code does."""
         operation = getattr(self.view, "operation", "")
         acting = {"amend": "update", "destroy": "remove"}.get(self.action, operation)
@@ -559,7 +559,7 @@ SAID: Final = {
 ON_REFUSALS: Final = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 """Headers of refusals by status."""
 
-SHOWN_IN_PAGES: Final = (
+SHOWN_IN_PAGES: Final[tuple[Body, ...]] = (
     TaskDocument,
     CommentDocument,
     AttachmentDocument,

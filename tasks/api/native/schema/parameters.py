@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tasks.api.native.base import KEY_HEADER, MOST_TERMS
+from tasks.api.native.bulk import ITEMS
+from tasks.api.native.directory import LONGEST_SEARCH
+from tasks.api.native.feed import LONGEST_WAIT
+from tasks.api.native.listing import FILTERS, NO_OWNER, REPEATABLE, VIEWS
+from tasks.api.native.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from tasks.feed import EVENTS
 from tasks.lifecycle import State
 from tasks.lists import ORDERS
 
-from ..base import KEY_HEADER, MOST_TERMS
-from ..bulk import ITEMS
-from ..directory import LONGEST_SEARCH
-from ..feed import LONGEST_WAIT
-from ..listing import FILTERS, NO_OWNER, REPEATABLE, VIEWS
-from ..pagination import DEFAULT_LIMIT, MAX_LIMIT
 from .documents import listed, one_of, ref
 from .fields import UUID_, Schema
 
