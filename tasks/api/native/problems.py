@@ -386,7 +386,7 @@ def problem(request: HttpRequest, code: str) -> HttpResponse:
         "code": code,
         "title": title_of(code),
         "problem": each,
-        "wording": re.sub(r"\{\w+\}", "…", wording),
+        "wording": re.sub(r"\{\w+\}", "…", wording).replace("….", "…"),
     }
     return render(request, "problems/problem.html", context)
 

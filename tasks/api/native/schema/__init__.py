@@ -9,7 +9,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 
 from . import authentication
 from .documents import DOCUMENTS, one_of
-from .operations import CODE_GROUPS, OperationSchema
+from .operations import CODE_GROUPS, TAGS, OperationSchema
 from .parameters import ANSWER_HEADERS, FILTER, HEADERS
 
 __all__ = ["Generator", "OperationSchema", "of_this_face"]
@@ -47,4 +47,5 @@ class Generator(SchemaGenerator):
             for name, schema in components.items():
                 self.registry.register(ResolvedComponent(name, kind, schema, object=name))
         document: dict[str, Any] = super().get_schema(request, public)  # type: ignore[no-untyped-call]
+        document["tags"] = [{"name": tag, "description": words} for tag, words in TAGS.items()]
         return document

@@ -54,7 +54,7 @@ from tasks.api.native.serializers.fields import Holders as People
 from tasks.api.native.serializers.fields import Person
 from tasks.api.native.tokens import Me, NewToken, TokenDocument, Tokens
 from tasks.api.native.uploads import FORM as MULTIPART
-from tasks.api.native.views import Root, TaskViewSet
+from tasks.api.native.views import RESOURCES, Root, TaskViewSet
 from tasks.errors import Refusal
 from tasks.lifecycle import OPERATIONS, Operation, Reason
 
@@ -425,10 +425,10 @@ class OperationSchema(AutoSchema):
         """The resource."""
         parts = self.path.removeprefix("/api/").removeprefix("v1/").strip("/").split("/")
         if parts[:2] == ["tasks", "bulk"]:
-            return ["many tasks"]
+            return ["many-tasks"]
         if parts[0] == "tasks" and len(parts) == 3 and self.method == "POST":
-            return ["one task"]
-        return [parts[0].replace("-", " ") or "about"]
+            return ["one-task"]
+        return [parts[0] or "about"]
 
     def _get_parameters(self) -> list[Schema]:
         found = []
@@ -548,6 +548,16 @@ ANYWHERE: Final = (
     | {errors.KeyReused.code, errors.TaskNotFound.code, errors.StaleTask.code}
 )
 """Codes of answers that are the same for many operations."""
+
+TAGS: Final = {
+    "tasks": RESOURCES["tasks"],
+    "one-task": "What can be done to a task: an address for each operation.",
+    "many-tasks": "The same to many tasks, by ids or by a filter; foreseen with dry_run.",
+    **{name: words for name, words in RESOURCES.items() if name != "tasks"},
+    "oauth": "Tokens of short life for the secrets of clients.",
+    "about": "What there is.",
+}
+"""What the parts of the document are about, in their order."""
 
 SAID: Final = {
     200: "Done; this is how it stands now.",
