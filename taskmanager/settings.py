@@ -46,6 +46,8 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "corsheaders",
     "guardian",
     "axes",
@@ -213,6 +215,21 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["accounts.throttles.PerAccount"],
     "DEFAULT_PARSER_CLASSES": ["tasks.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "tasks.api.native.schema.OperationSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Human tasks",
+    "DESCRIPTION": (
+        "Work that waits for a person: find it, make it, act on it, on one task or on many. Every "
+        "error is a problem document (RFC 9457) whose type leads to a page that explains it."
+    ),
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "DEFAULT_GENERATOR_CLASS": "tasks.api.native.schema.Generator",
+    "PREPROCESSING_HOOKS": ["tasks.api.native.schema.of_this_face"],
+    "POSTPROCESSING_HOOKS": [],
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "ENFORCE_NON_BLANK_FIELDS": True,
 }
 MEDIA_ROOT = env.str("ATTACHMENTS_DIR", default=str(DATA_DIR / "attachments"))
 """Where attached files are kept; shared by all processes, and part of a backup."""

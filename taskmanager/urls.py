@@ -8,6 +8,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("api/", include("tasks.api.native.urls")),
+    path("problems/", include("tasks.api.native.problems")),
     path("rest/bpm/htm/", include("tasks.api.htm.urls")),
     path("", include("tasks.api.itential.urls")),
 ]

@@ -14,13 +14,13 @@ from accounts.models import EffectiveMembership, User
 
 from .errors import NotPermitted
 from .events import give_positions
-from .lifecycle import GRANTS, OPERATIONS, REVOKES, TRANSFERS, UPDATES
+from .lifecycle import GRANTS, OPERATIONS, REVOKES, TRANSFERS, UNDO, UPDATES
 from .models import AuditEvent, OutboxEvent, Task
 from .querysets import TaskQuerySet, sees_all
 from .reading import VIEW
 
 EVENTS = frozenset(
-    {"created", "imported"}
+    {"created", "imported", UNDO.event}
     | {
         operation.event
         for table in (OPERATIONS, TRANSFERS, GRANTS, REVOKES, UPDATES)

@@ -187,7 +187,7 @@ def store(
 
 
 def put_off(
-    name: str, versions: Mapping[UUID, int], *, call: Call, **arguments: Any
+    name: str, versions: Mapping[UUID, int], /, *, call: Call, **arguments: Any
 ) -> BulkOperation:
     """Store a bulk act for a worker; `versions` has its tasks, with 0 where any version will do.
 
@@ -239,6 +239,8 @@ def repeat(stored: BulkOperation, ids: Sequence[UUID], *, call: Call) -> Outcome
 
     Raises what the operation raises, and InvalidArgument where its data was not kept.
     """
+    if stored.operation not in ACTIONS:  # tasks were made, and nothing is kept of what they said
+        raise errors.InvalidArgument(field="operation", why="task data is not kept for later")
     _demand_nothing_secret(stored.arguments)
     arguments = _arguments({k: v for k, v in stored.arguments.items() if k != "atomic"})
     call = replace(call, bulk=True, reason=stored.reason)
@@ -253,7 +255,7 @@ def _arguments(kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan(
-    name: str, ids: Sequence[UUID], *, call: Call, **arguments: Any
+    name: str, ids: Sequence[UUID], /, *, call: Call, **arguments: Any
 ) -> tuple[BulkOperation, Outcome]:
     """Store a bulk act to be confirmed, with the versions as they are now, and what it would do."""
     _demand_nothing_secret(arguments)

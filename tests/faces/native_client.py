@@ -117,7 +117,7 @@ def everything() -> list[Any]:
 def problem(path: str, status: int, code: str, detail: str, **members: Any) -> dict[str, Any]:
     """The problem document that is expected."""
     return {
-        "type": f"/problems/{code}",
+        "type": f"/problems/{code}/",
         "title": code.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
@@ -137,7 +137,7 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     ), response.content
     document: dict[str, Any] = response.json()
     assert (document["status"], document["code"]) == (status, code), document
-    assert document["type"] == f"/problems/{code}"
+    assert document["type"] == f"/problems/{code}/"
     assert document["request_id"] == response["X-Request-ID"] == REQUEST_ID
     assert isinstance(document["errors"], list)
     assert document["detail"]

@@ -111,15 +111,18 @@ class NativeView(APIView):
     permission_classes = (IsAuthenticated,)
     parser_classes = (TaskDataParser,)
     renderer_classes = (JSONRenderer, Pages)
-    parameters: frozenset[str] = frozenset()
-    """The query parameters of a GET, besides `format`."""
     repeatable: ClassVar[frozenset[str]] = frozenset()
-    """Those that may be given more than once."""
+    """The query parameters that may be given more than once."""
     columns: ClassVar[tuple[str, ...]] = ()
     """What the page of a list shows of each row in a table, as far as it is there."""
     keeps_answers: ClassVar[bool] = True
     """Whether calls may carry a key; an answer with a secret in it is never kept."""
     _body: IO[bytes] | None = None
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The query parameters of a GET, besides `format`."""
+        return frozenset()
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Tokens, sessions, and Basic credentials if the site wants them."""
@@ -137,7 +140,8 @@ class NativeView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Everything before the call: syntax comes before credentials."""
-        self.check_syntax(request)
+        if request.method in self.allowed_methods:  # else there is nothing to be right or wrong
+            self.check_syntax(request)
         keyed = KEY_HEADER in request.headers and request.method not in SAFE_METHODS
         digest = self._digest(request._request) if keyed else b""
         super().initial(request, *args, **kwargs)

@@ -208,6 +208,12 @@ class BulkOperationViewSet(NativeView, ViewSet):
     repeatable: ClassVar[frozenset[str]] = frozenset()
 
     @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the lists."""
+        items = WINDOW | {"status"}
+        return {"list": WINDOW, "items": items}.get(self.action, frozenset())
+
+    @property
     def example(self) -> dict[str, Any]:
         """The body that the page of this route starts from."""
         action = self.action or self.action_map.get("post")  # none for a GET of such an address
@@ -240,10 +246,6 @@ class BulkOperationViewSet(NativeView, ViewSet):
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters and ids that make no sense."""
-        if self.action == "list":
-            self.parameters = WINDOW
-        elif self.action == "items":
-            self.parameters = WINDOW | {"status"}
         super().check_syntax(request)
         if "If-Match" in request.headers:
             raise BadSyntax("invalid_header", "If-Match applies to a single task.")

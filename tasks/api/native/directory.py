@@ -95,7 +95,7 @@ class ManagedUserDocument(UserDocument):
     roles = serializers.SlugRelatedField[Role]("name", many=True, read_only=True)
     groups = serializers.SerializerMethodField()
     date_joined = Moment()
-    last_login = Moment()
+    last_login = Moment(allow_null=True)
 
     def get_groups(self, user: User) -> list[dict[str, Any]]:
         """The groups it was put into, and whether it leads them."""
@@ -134,7 +134,7 @@ class RoleDocument(Linked):
     name = serializers.CharField()
     provenance = serializers.CharField()
     description = serializers.CharField()
-    bulk_limit = serializers.IntegerField()
+    bulk_limit = serializers.IntegerField(allow_null=True)
     permissions = serializers.SerializerMethodField()
 
     def get_permissions(self, role: Role) -> list[str]:
@@ -157,13 +157,15 @@ class Listed(NativeView, ViewSet):
     window: Window
     number: int
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the list."""
+        return WINDOW | self.filters if self.action == "list" else frozenset()
+
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters and numbers that make no sense."""
-        listed = self.action == "list"
-        if listed:
-            self.parameters = WINDOW | self.filters
         super().check_syntax(request)
-        if listed:
+        if self.action == "list":
             wrong: list[dict[str, str]] = []
             self.window = Window.read(request.query_params, wrong, self.order)
             for name in self.filters & request.query_params.keys():

@@ -100,8 +100,8 @@ class Problem:
     def document(self, request: HttpRequest | Request) -> dict[str, Any]:
         """The problem document that answers a request."""
         return {
-            "type": f"/problems/{self.code}",
-            "title": self.code.replace("_", " ").capitalize(),
+            "type": f"/problems/{self.code}/",
+            "title": title_of(self.code),
             "status": self.status,
             "detail": legible(self.detail),
             "instance": escape_uri_path(request.path),
@@ -110,6 +110,11 @@ class Problem:
             **self.members,
             "request_id": request_id_of(request),
         }
+
+
+def title_of(code: str) -> str:
+    """A code as the title of what it stands for."""
+    return code.replace("_", " ").capitalize()
 
 
 def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:

@@ -101,7 +101,7 @@ class EventDocument(serializers.Serializer[AuditEvent]):
     request_id = serializers.SerializerMethodField()
     before = serializers.SerializerMethodField()
     after = serializers.SerializerMethodField()
-    reason = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
 
     def get_id(self, event: AuditEvent) -> str:
         """An id that is the same each time; the number of its row would tell of other rows."""

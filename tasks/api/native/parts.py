@@ -54,13 +54,16 @@ class PartViewSet(TaskView):
     window: Window
     number: int
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the lists."""
+        listed = self.action in ("comments", "attachments", "subtasks")
+        return WINDOW if listed else frozenset()
+
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters and ids that make no sense."""
-        listed = self.action in ("comments", "attachments", "subtasks")
-        if listed:
-            self.parameters = WINDOW
         super().check_syntax(request)
-        if listed:
+        if self.parameters:
             wrong: list[dict[str, str]] = []
             order = NEWEST if self.action == "subtasks" else NOTES
             self.window = Window.read(request.query_params, wrong, order)

@@ -102,7 +102,7 @@ class TokenDocument(Linked):
     name = serializers.CharField()
     user = serializers.CharField(source="user.username")
     created_at = Moment()
-    expires_at = Moment()
+    expires_at = Moment(allow_null=True)
 
     def to_representation(self, instance: Token) -> dict[str, Any]:
         """The document, with what the token is limited to, and the id that goes with a client's."""

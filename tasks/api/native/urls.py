@@ -6,7 +6,7 @@ from django.urls import path, re_path
 
 from tasks.actions import ACTIONS
 
-from . import directory, oauth, tokens
+from . import directory, docs, oauth, tokens
 from .bulk import BulkOperationViewSet
 from .feed import Events, HistoryViewSet
 from .parts import PartViewSet
@@ -180,5 +180,6 @@ urlpatterns += [
     *directory.urlpatterns,
     *tokens.urlpatterns,
     *oauth.urlpatterns,
+    *docs.urlpatterns,
     re_path("", nothing_here),
 ]

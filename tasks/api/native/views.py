@@ -111,6 +111,13 @@ class TaskViewSet(TaskView):
     columns = ("name", "state_label", "owner", "priority", "due_at")
     listing: Listing
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the list, its count and its summary."""
+        if self.action in ("count", "summary"):
+            return FILTERS | {"view"}
+        return FILTERS | ORDERED | WINDOW | {FIELDS} if self.action == "list" else frozenset()
+
     def get_parsers(self) -> list[BaseParser]:
         """A file may be large, and come in a form."""
         if self.operation == "attach":
@@ -119,10 +126,6 @@ class TaskViewSet(TaskView):
 
     def check_syntax(self, request: Request) -> None:
         """Raise BadSyntax for parameters, id and conditions that make no sense."""
-        if self.action == "list":
-            self.parameters = FILTERS | ORDERED | WINDOW | {FIELDS}
-        elif self.action in ("count", "summary"):
-            self.parameters = FILTERS | {"view"}
         super().check_syntax(request)
         if self.action in ("list", "count", "summary"):
             self.listing = Listing.read(request.query_params)

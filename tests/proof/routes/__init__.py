@@ -13,7 +13,7 @@ from typing import Any
 
 from django.urls import URLPattern, get_resolver
 
-from . import admin, htm, itential, native
+from . import admin, htm, itential, native, pages
 from .route import NoGoodRequest, Route, UnknownRoute
 from .world import CSRF, World
 
@@ -47,6 +47,8 @@ def _routes_of(pattern: str, leaf: URLPattern) -> Iterator[Route]:
         return native.routes_of(pattern, leaf.callback)
     if pattern.startswith("rest/bpm/htm/"):
         return htm.routes_of(pattern, leaf.callback)
+    if pattern.startswith("problems/"):
+        return pages.routes_of(pattern)
     if pattern.startswith("admin/") or pattern == "":
         return admin.routes_of(pattern, leaf)
     return itential.routes_of(pattern, leaf.callback)

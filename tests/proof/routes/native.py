@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from tasks.api.native import views
 from tasks.api.native.bulk import BulkOperationViewSet
 from tasks.api.native.directory import Listed
+from tasks.api.native.docs import Open
 from tasks.api.native.feed import HistoryViewSet
 from tasks.api.native.oauth import TokenEndpoint
 from tasks.api.native.parts import PartViewSet
@@ -97,6 +98,8 @@ def routes_of(pattern: str, callback: Any) -> Iterator[Route]:
             yield Route(**shared, maker=_claiming_next)
         elif action == "create_many":
             yield Route(**shared, maker=_creating_many)
+        elif issubclass(view, Open):
+            yield Route(**shared, maker=simple(f"/{pattern}"), takes_body=False)
         elif action in WRITES:
             maker = _writing(method.upper(), pattern, WRITES[action])
             yield Route(**shared, maker=maker, on_task=True)

@@ -87,31 +87,31 @@ class TaskDocument(Document[Reading | Listed]):
     state = serializers.CharField(source="task.state")
     state_label = serializers.SerializerMethodField()
     on_hold = serializers.BooleanField(source="task.on_hold")
-    wakeup_at = Moment(source="task.wakeup_at")
+    wakeup_at = Moment(source="task.wakeup_at", allow_null=True)
     priority = serializers.IntegerField(source="task.priority")
-    due_at = Moment(source="task.due_at")
-    expires_at = Moment(source="task.expires_at")
-    owner = serializers.CharField(source="task.owner_name")
-    originator = serializers.CharField(source="task.originator_name")
-    starter = serializers.CharField(source="task.starter_name")
+    due_at = Moment(source="task.due_at", allow_null=True)
+    expires_at = Moment(source="task.expires_at", allow_null=True)
+    owner = serializers.CharField(source="task.owner_name", allow_null=True)
+    originator = serializers.CharField(source="task.originator_name", allow_null=True)
+    starter = serializers.CharField(source="task.starter_name", allow_null=True)
     people = serializers.SerializerMethodField()
     input = serializers.JSONField()
-    output = serializers.JSONField()
-    fault = serializers.JSONField()
+    output = serializers.JSONField(allow_null=True)
+    fault = serializers.JSONField(allow_null=True)
     fault_name = serializers.CharField(source="task.fault_name")
     custom_properties = serializers.JSONField(source="task.custom_properties")
-    output_schema = serializers.JSONField(source="task.output_schema")
-    source = serializers.CharField(source="task.source")  # type: ignore[assignment]
-    external_id = serializers.CharField(source="task.external_id")
+    output_schema = serializers.JSONField(source="task.output_schema", allow_null=True)
+    source = serializers.CharField(source="task.source", allow_null=True)  # type: ignore[assignment]
+    external_id = serializers.CharField(source="task.external_id", allow_null=True)
     job = serializers.SerializerMethodField()
-    short_id = serializers.CharField(source="task.short_id")
+    short_id = serializers.CharField(source="task.short_id", allow_null=True)
     parent = serializers.SerializerMethodField()  # type: ignore[assignment]
     flags = Flags(source="task")
     created_at = Moment(source="task.created_at")
     updated_at = Moment(source="task.updated_at")
-    activated_at = Moment(source="task.activated_at")
-    claimed_at = Moment(source="task.claimed_at")
-    ended_at = Moment(source="task.ended_at")
+    activated_at = Moment(source="task.activated_at", allow_null=True)
+    claimed_at = Moment(source="task.claimed_at", allow_null=True)
+    ended_at = Moment(source="task.ended_at", allow_null=True)
 
     @property
     def _only(self) -> frozenset[str]:
@@ -126,7 +126,7 @@ class TaskDocument(Document[Reading | Listed]):
         """The word people see for the state."""
         return _LABELS[shown.task.state]
 
-    def get_people(self, shown: Reading | Listed) -> dict[str, dict[str, Sequence[str]]]:
+    def get_people(self, shown: Reading | Listed) -> dict[str, dict[str, list[str]]]:
         """The names of those who hold each role; a role that nobody holds is left out."""
         held = shown.holders
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import cache
 from typing import Any, ClassVar, Final
 
 from django.core.files.base import ContentFile, File
@@ -312,6 +313,7 @@ MANY: Final = ("ids", "filter", "dry_run", "atomic")
 """What a call on many tasks says besides its operation's arguments."""
 
 
+@cache  # so that operations that take the same are known to take the same
 def _of_many(single: type[Plain]) -> type[Plain]:
     """The same input with the ids of the tasks."""
     return type(
