@@ -38,8 +38,8 @@ MATTERS_OF_TASTE = {
 }
 """What may be wrong though it is well formed: a place of no list, an order that a view has not."""
 
-MATTERS_OF_FACT = {kind.code for kind in reasons()} | {"not_found", "contradiction"}
-"""Codes that tell of tasks and people, which no document can know."""
+MATTERS_OF_FACT = {kind.code for kind in reasons()} | {"not_found", "contradiction", "too_many"}
+"""Codes that tell of tasks and people, or of several parameters together: no document can."""
 
 BOUNDS = {"number_out_of_range", "too_deep", "too_many_keys", "string_too_long"}
 """Codes of what holds for any JSON that is sent, wherever it is free."""

@@ -17,7 +17,7 @@ from tasks.api.native.filters import (
     TaskFilters,
     Time,
 )
-from tasks.api.native.listing import VIEWS
+from tasks.api.native.listing import ORDERED, VIEWS
 from tasks.api.native.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from tasks.api.native.serializers.documents import MEMBERS
 from tasks.feed import EVENTS
@@ -100,14 +100,15 @@ FILTERS: Final[dict[str, Schema]] = {
 
 
 def _in_a_body(name: str) -> Schema:
-    schema: Schema = FILTERS[name]["schema"]
+    schema: Schema = (PARAMETERS | FILTERS)[name]["schema"]
     return {"anyOf": [schema, schema["items"]]} if name in REPEATABLE else schema
 
 
 FILTER: Final[Schema] = {
     "type": "object",
     "description": "The tasks that the list would show with these parameters.",
-    "properties": {name: _in_a_body(name) for name in sorted(FILTERS)},
+    "properties": {name: _in_a_body(name) for name in sorted(FILTERS.keys() | ORDERED)},
+    "maxProperties": MOST_TERMS,
     "additionalProperties": False,
 }
 """The filter of a call on many tasks: the parameters of the list."""
