@@ -323,8 +323,9 @@ def agree(world: World, person: str, name: str, seen: Counter[str]) -> None:
             seen[f"excluded {TaskRole.EXCLUDED_OWNER in expected[task]}"] += 1
         held = {t for t in TASKS if world.sheets[t].owner == who and world.sheets[t].state in HELD}
         assert set(names(Task.objects.held_by(user))) == held
-        for view, tasks_of_view in walked(user, views=who == person).items():
-            compare(view, user, tasks_of_view, others=who == person)
+        further = who == person and name == TASKS[0]  # not in every world: they take their time
+        for view, tasks_of_view in walked(user, views=further).items():
+            compare(view, user, tasks_of_view, others=further)
             seen["walked"] += tasks_of_view.count()
     wanted = world.roles(person, name)
     asked = {role for role in TaskRole if users[person].has_perm(f"tasks.{role}", tasks[name])}
@@ -368,6 +369,8 @@ def compare(view: lists.View, user: User, tasks: TaskQuerySet, *, others: bool) 
     walk = lists.Walk(view, user)
     assert [row.pk for row in walk.page(order, None, 10)] == [task.pk for task in expected]
     assert walk.count(10) == len(expected)
+    if view in (lists.OVERDUE, lists.ON_HOLD, lists.FINISHED):
+        return  # they are walked as what one sees
     for row, task in zip(walk.page(order, None, 1), expected, strict=False):
         onwards = lists.Place(order.place(row), False)
         assert [r.pk for r in walk.page(order, onwards, 10)] == [t.pk for t in expected[1:]]
@@ -377,7 +380,7 @@ def compare(view: lists.View, user: User, tasks: TaskQuerySet, *, others: bool) 
         wanted = [t.pk for t in expected if t.state in states and t.owner_id is None]
         assert [row.pk for row in in_states.page(order, None, 10)] == wanted
         assert in_states.count(10) == len(wanted)
-        if not others or len(states) > 1:
+        if not others or len(states) > 1 or view in (lists.TEAM, lists.MINE):
             continue
         asked = Task.objects.filter(state__in=sorted(states), owner=None)
         among = lists.Walk(view, user, among=lists.test(asked))
