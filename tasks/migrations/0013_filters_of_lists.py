@@ -16,9 +16,8 @@ SEARCH = """
 class Migration(migrations.Migration):
     """The column is PostgreSQL's own: no model has it, so nothing writes it or reads it by chance.
 
-    Adding it writes the table anew, about 40 s for a million tasks, in which they cannot be
-    read; the indexes are built beside the work that goes on, so outside a
-    transaction.
+    Adding it writes the table anew, about 40 s for a million tasks, in which they cannot be read;
+    the indexes are built beside the work that goes on, so outside a transaction.
     """
 
     atomic = False

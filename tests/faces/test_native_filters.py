@@ -552,9 +552,10 @@ def test_a_summary_counts_by_state_owner_group_and_age(
     assert found["other_owners"] == 1
 
 
-def test_browsers_get_counts_as_pages(cast: Cast) -> None:
-    for end in ENDS:
-        response = Api(cast.bob).get(f"{TASKS}{end}?format=api&state=ready")
+def test_browsers_get_pages(cast: Cast) -> None:
+    make_task(cast.carol, cast.noc)
+    for path in ("count/?state=ready", "summary/?state=ready", "?fields=name", "?q=router"):
+        response = Api(cast.bob).get(f"{TASKS}{path}&format=api")
         assert (response.status_code, response["Content-Type"][:9]) == (200, "text/html")
 
 
