@@ -31,15 +31,7 @@ PLACES: Final[dict[str, Schema]] = {
 }
 """The parameters within addresses."""
 
-PARAMETERS: Final[dict[str, Schema]] = {
-    "cursor": _told(
-        "Where the page begins: from an answer's next, previous or cursor. It is opaque.",
-        {"type": "string", "minLength": 1},
-    ),
-    "limit": _told(
-        "How many a page has at most.",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-    ),
+TASK_PARAMETERS: Final[dict[str, Schema]] = {
     "state": _told(
         "Tasks in this state; several are joined by or.",
         {**listed(one_of(State)), "maxItems": MOST_TERMS},
@@ -51,6 +43,18 @@ PARAMETERS: Final[dict[str, Schema]] = {
     ),
     "view": _told("A named view of the list.", one_of(VIEWS)),
     "ordering": _told("The order; which ones there are depends on the view.", one_of(ORDERS)),
+}
+"""Those of the list of tasks alone."""
+
+PARAMETERS: Final[dict[str, Schema]] = {
+    "cursor": _told(
+        "Where the page begins: from an answer's next, previous or cursor. It is opaque.",
+        {"type": "string", "minLength": 1},
+    ),
+    "limit": _told(
+        "How many a page has at most.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
     "q": _told("Those whose name begins so.", _SEARCH),
     "user": _told("Those of this user, by name; else one's own.", _SEARCH),
     "status": _told("Those of which this became.", one_of(ITEMS)),
@@ -66,11 +70,11 @@ PARAMETERS: Final[dict[str, Schema]] = {
         explode=True,
     ),
 }
-"""The parameters of queries, whatever list they are of."""
+"""Those of the other lists, and of all."""
 
 
 def _in_a_body(name: str) -> Schema:
-    schema: Schema = PARAMETERS[name]["schema"]
+    schema: Schema = TASK_PARAMETERS[name]["schema"]
     return {"anyOf": [schema, schema["items"]]} if name in REPEATABLE else schema
 
 
