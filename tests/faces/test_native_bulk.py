@@ -21,7 +21,7 @@ from tests.conftest import Cast
 from tests.core.record import deactivate, nothing_changes
 from tests.factories import JobFactory, call_by, make_in, make_task, make_tasks
 
-from .native_client import TASKS, Api, assert_problem, bulk_path
+from .native_client import TASKS, Api, assert_problem, bulk_path, everything
 
 OPERATIONS = "/api/v1/bulk-operations/"
 
@@ -472,3 +472,23 @@ def test_undo_needs_its_permission(cast: Cast) -> None:
     with nothing_changes():
         answer = Api(cast.bob).post(path(done, "undo/")).json()
     assert [one["code"] for one in answer["refused"]] == ["not_authorized"]
+
+
+def test_making_tasks_is_not_repeated_since_nothing_is_kept_of_them(cast: Cast) -> None:
+    api = Api(cast.carol)
+    made = api.post(f"{TASKS}bulk/create/", {"tasks": [{"name": "A"}]})
+    before = everything()
+    answer = api.post(f"{made['Location']}retry/", {})
+    assert_problem(answer, 400, "invalid_argument")
+    assert everything() == before
+
+
+def test_a_file_is_not_kept_for_later(cast: Cast) -> None:
+    make_task(cast.carol, cast.noc)
+    before = everything()
+    body = {"name": "a.txt", "content": "QQ==", "filter": {"state": "ready"}}
+    document = assert_problem(
+        Api(cast.bob).post(bulk_path("attach"), body), 400, "invalid_argument"
+    )
+    assert document["errors"][0]["pointer"] == "/content"
+    assert everything() == before

@@ -457,3 +457,7 @@ def test_the_history_of_a_hidden_task_is_not_there(cast: Cast) -> None:
     assert_problem(
         Api(cast.svc_integration).get(task_path(task.pk, "events")), 403, "not_authorized"
     )
+
+
+def test_an_undo_can_be_asked_for_by_its_name(cast: Cast) -> None:
+    assert Api(cast.bob).get(EVENTS, {"event": "undone"}).status_code == 200

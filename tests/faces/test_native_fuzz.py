@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections import Counter
@@ -50,6 +51,7 @@ def configuration(long: bool, *, coverage: bool) -> schemathesis.Config:
     return schemathesis.Config.from_dict(
         {
             "seed": SEED if not long else random.SystemRandom().randrange(2**32),
+            **({"max-time": int(os.environ.get("FUZZ_SECONDS", "900"))} if long else {}),
             "generation": {
                 "deterministic": not long,
                 "max-examples": 100 if long else 2,
@@ -103,6 +105,8 @@ class Home:
         number = places.get("number")
         if number in self.own or (type(number) is int and self.random.random() < 0.9):
             places["number"] = self.random.choice(self.numbers[kind])
+        if case.headers and _is_key(case.headers.get("Idempotency-Key")):
+            case.headers["Idempotency-Key"] = f"key-{self.random.randrange(10**12)}"
         if case.meta is not None and case.meta.generation.mode.is_negative:
             return  # what is wrong has to stay wrong
         if isinstance(case.body, dict):
@@ -112,8 +116,6 @@ class Home:
         for name in ("If-Match", "If-None-Match"):
             if case.headers and case.headers.get(name) == "0":  # the tool's idea of a tag
                 case.headers[name] = '"3"'
-        if case.headers and _is_key(case.headers.get("Idempotency-Key")):
-            case.headers["Idempotency-Key"] = f"key-{self.random.randrange(10**12)}"
 
     def with_people(self, value: Any) -> Any:
         """A body with people of the cast, and tasks that there are."""
@@ -255,8 +257,10 @@ def test_answers_are_what_the_document_says(
 
 
 def _matter_of_fact(event: Any, pk: str, check: Any) -> bool:
-    """Whether valid data was refused for what no document can know."""
+    """Whether valid data was refused for what no document can know, or taken for invalid."""
     response = event.recorder.interactions[pk].response
+    if check.name == "negative_data_rejection":  # of forms it says at times what it takes back here
+        return "Invalid component: positive test case" in check.failure_info.failure.message
     if check.name != "positive_data_acceptance" or response is None:
         return False
     problem = json.loads(response.content)

@@ -435,3 +435,13 @@ def test_markup_in_names_does_no_harm(cast: Cast) -> None:
         page = Api(cast.carol).get(path, Accept="text/html").content.decode()
         assert "<script>alert" not in page
         assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_method_that_is_not_there_is_said_before_what_is_wrong_with_the_call(cast: Cast) -> None:
+    path = f"{task_path(MISSING, 'claim')}?unknown=1"
+    answer = Api(cast.bob).send("PUT", path, If_Match="no tag")
+    assert_problem(answer, 405, "method_not_allowed")
+    task = make_task(cast.carol, cast.noc)
+    api = Api(cast.bob, **{"Idempotency-Key": "once"})
+    assert api.post(task_path(task.pk, "claim")).status_code == 200
+    assert_problem(api.send("PUT", task_path(task.pk, "claim")), 405, "method_not_allowed")

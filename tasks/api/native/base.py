@@ -140,9 +140,10 @@ class NativeView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Everything before the call: syntax comes before credentials."""
-        if request.method in self.allowed_methods:  # else there is nothing to be right or wrong
+        offered = request.method in self.allowed_methods
+        if offered:  # else there is nothing to be right or wrong
             self.check_syntax(request)
-        keyed = KEY_HEADER in request.headers and request.method not in SAFE_METHODS
+        keyed = offered and KEY_HEADER in request.headers and request.method not in SAFE_METHODS
         digest = self._digest(request._request) if keyed else b""
         super().initial(request, *args, **kwargs)
         if keyed:

@@ -61,7 +61,7 @@ from tasks.lifecycle import OPERATIONS, Operation, Reason
 from .documents import ListedTaskDocument, page_of, ref
 from .examples import example_of
 from .fields import Schema
-from .parameters import FILTERS, PARAMETERS, PLACES, header_ref
+from .parameters import PARAMETERS, PLACES, TASK_PARAMETERS, header_ref
 
 JSON: Final = "application/json"
 
@@ -439,10 +439,8 @@ class OperationSchema(AutoSchema):
         for name in sorted(part[1:-1] for part in self.path.split("/") if part.startswith("{")):
             found.append({"in": "path", "name": name, "required": True, **PLACES[name]})
         for name in sorted(self.view.parameters if self.method == "GET" else ()):
-            known = (
-                FILTERS if isinstance(self.view, TaskViewSet) and name in FILTERS else PARAMETERS
-            )
-            found.append({"in": "query", "name": name, **known[name]})
+            own = TASK_PARAMETERS if isinstance(self.view, TaskViewSet) else {}
+            found.append({"in": "query", "name": name, **(own.get(name) or PARAMETERS[name])})
         found += [header_ref(name) for name in sorted(self._headers())]
         return found
 

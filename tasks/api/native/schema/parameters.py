@@ -9,6 +9,7 @@ from tasks.api.native.bulk import ITEMS
 from tasks.api.native.directory import LONGEST_SEARCH
 from tasks.api.native.feed import LONGEST_WAIT
 from tasks.api.native.filters import (
+    FILTERS,
     LONGEST,
     REPEATABLE,
     Among,
@@ -49,13 +50,6 @@ PARAMETERS: Final[dict[str, Schema]] = {
         "How many a page has at most.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
-    "view": _told("A named view of the list.", one_of(VIEWS)),
-    "ordering": _told("The order; which ones there are depends on the view.", one_of(ORDERS)),
-    "fields": _told(
-        "The members that each task is to have, joined by commas; all without it.",
-        {**listed(one_of(MEMBERS)), "minItems": 1},
-        explode=False,
-    ),
     "q": _told("Those whose name begins so.", _SEARCH),
     "user": _told("Those of this user, by name; else one's own.", _SEARCH),
     "status": _told("Those of which this became.", one_of(ITEMS)),
@@ -71,7 +65,7 @@ PARAMETERS: Final[dict[str, Schema]] = {
         explode=True,
     ),
 }
-"""The parameters of queries, whatever list they are of."""
+"""Those of the other lists, and of all."""
 
 
 def _filter(one: Any) -> Schema:
@@ -93,21 +87,28 @@ def _filter(one: Any) -> Schema:
     return _told(about, schema)
 
 
-FILTERS: Final[dict[str, Schema]] = {
-    name: _filter(one) for name, one in TaskFilters.base_filters.items()
+TASK_PARAMETERS: Final[dict[str, Schema]] = {
+    **{name: _filter(one) for name, one in TaskFilters.base_filters.items()},
+    "view": _told("A named view of the list.", one_of(VIEWS)),
+    "ordering": _told("The order; which ones there are depends on the view.", one_of(ORDERS)),
+    "fields": _told(
+        "The members that each task is to have, joined by commas; all without it.",
+        {**listed(one_of(MEMBERS)), "minItems": 1},
+        explode=False,
+    ),
 }
-"""The filters of lists of tasks."""
+"""Those of the list of tasks alone."""
 
 
 def _in_a_body(name: str) -> Schema:
-    schema: Schema = (PARAMETERS | FILTERS)[name]["schema"]
+    schema: Schema = TASK_PARAMETERS[name]["schema"]
     return {"anyOf": [schema, schema["items"]]} if name in REPEATABLE else schema
 
 
 FILTER: Final[Schema] = {
     "type": "object",
     "description": "The tasks that the list would show with these parameters.",
-    "properties": {name: _in_a_body(name) for name in sorted(FILTERS.keys() | ORDERED)},
+    "properties": {name: _in_a_body(name) for name in sorted(FILTERS | ORDERED)},
     "maxProperties": MOST_TERMS,
     "additionalProperties": False,
 }
