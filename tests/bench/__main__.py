@@ -86,7 +86,6 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
     measure.log_no_statements()
     world = World()
     results: dict[str, Any] = {}
-    not_yet: dict[str, str] = {}
     try:
         with ExitStack() as stack:
             servers = {name: stack.enter_context(Contender(name)) for name in NAMES}
@@ -94,9 +93,8 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
                 contender.wait()
             cases = [kind(world, servers["ours"]) for kind in CASES]
             cases = [one for one in cases if not given.only or given.only in one.key]
-            not_yet = {case.key: case.not_yet for case in cases if case.not_yet}
-            too_small = [c.key for c in cases if not c.not_yet and not c.fits()]
-            cases = [case for case in cases if not case.not_yet and case.fits()]
+            too_small = [case.key for case in cases if not case.fits()]
+            cases = [case for case in cases if case.fits()]
             if given.quick:
                 cases = [case for case in cases if case.rows <= 1000]
             for case in cases:
@@ -136,7 +134,6 @@ def _bench(given: argparse.Namespace, scale: str) -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 1),
         "processors": os.cpu_count(),
         "postgresql": version,
-        "not_yet": not_yet,
         "database_too_small_for": too_small,
         "cases": results,
     }
