@@ -12,8 +12,9 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts import sql
 from accounts.models import Group, Membership, Role, User
-from tasks import events, sql
+from tasks import events
 from tasks.calls import Call
 from tasks.lifecycle import Kind, State
 from tasks.models import NO_DUE_DATE, Channel, canonical

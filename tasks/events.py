@@ -14,7 +14,8 @@ from django.db import OperationalError, transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from . import sql
+from accounts import sql
+
 from .calls import Call
 from .models import AuditEvent, Task, Tombstone, canonical
 

@@ -17,13 +17,14 @@ from uuid import UUID
 
 from django.db.models import JSONField
 
+from accounts import sql
 from accounts.models import User
 
-from . import sql
 from .lifecycle import HELD, OPEN, State
 from .models import NO_DUE_DATE, Task
 from .querysets import VISIBLE_THROUGH, in_scope, permission_ids, scope_of
-from .roles import TaskRole
+from .roles import COLUMNS, TaskRole
+from .work_items import NAMED, NAMES, Around, holders_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,7 @@ class Place(NamedTuple):
 _FIELDS: Final = [f for f in Task._meta.concrete_fields if f.name not in ("head", "imported")]
 _COLUMNS: Final = tuple(str(field.column) for field in _FIELDS)
 _JSON: Final = [n for n, f in enumerate(_FIELDS) if isinstance(f, JSONField)]
-_NAMES: Final = ("owner_name", "originator_name", "starter_name", "job_name")
-
-Holders = dict[TaskRole, tuple[list[str], list[str]]]
-"""The names of users and of groups by the role they hold."""
+_NAMES: Final = (*(f"{role}_name" for role in COLUMNS), "job_name")
 
 
 class Row:
@@ -109,31 +107,24 @@ class Row:
                 columns[number] = json.loads(columns[number])
         for name, value in zip((*_COLUMNS, *_NAMES), columns, strict=True):
             setattr(self, name, value)
-        holders: Holders = {}
-        roles = {pk: role for role, pk in permission_ids().items()}
-        for number, found in enumerate((users, groups)):
-            for permission, name in json.loads(found) if found else ():
-                holders.setdefault(roles[permission], ([], []))[number].append(name)
-        self.holders = holders
+        self.holders = holders_from(users, groups)
 
-
-def _people(kind: str, table: str, key: str, name: str) -> str:
-    return f"""(
-        select jsonb_agg(jsonb_build_array(r.permission_id, h.{name}) order by h.{name})
-        from tasks_task{kind}role r join {table} h on h.{key} = r.{kind}_id
-        where r.content_object_id = t.id)"""
+    @classmethod
+    def of(cls, task: Task, around: Around) -> Row:
+        """The row of a task that is at hand."""
+        row = cls.__new__(cls)
+        for name in _COLUMNS:
+            setattr(row, name, getattr(task, name))
+        for name, value in zip(_NAMES, around.names, strict=True):
+            setattr(row, name, value)
+        row.holders = around.holders
+        return row
 
 
 _ROWS: Final = f"""
     select {", ".join(f"t.{column}" for column in _COLUMNS)},
-        owner.username, originator.username, starter.username, job.name,
-        {_people("user", "accounts_user", "id", "username")},
-        {_people("group", "auth_group", "id", "name")}
-    from k join tasks_task t on t.id = k.id
-    left join accounts_user owner on owner.id = t.owner_id
-    left join accounts_user originator on originator.id = t.originator_id
-    left join accounts_user starter on starter.id = t.starter_id
-    left join tasks_job job on job.id = t.job_id
+        {NAMES}
+    from k join tasks_task t on t.id = k.id {NAMED}
     order by k.n"""
 
 

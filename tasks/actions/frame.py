@@ -12,8 +12,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import sql
 from accounts.models import Group, User
-from tasks import errors, events, sql, work_items
+from tasks import errors, events, work_items
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import ENDED, Operation, State
 from tasks.models import NO_DUE_DATE, canonical

@@ -11,7 +11,8 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from tasks import retries, sql
+from accounts import sql
+from tasks import retries
 from tasks.actions import ACTIONS
 from tasks.lifecycle import State
 from tasks.models import AuditEvent, BulkOperation, Comment, IdempotencyKey, OutboxEvent, Task

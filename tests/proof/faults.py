@@ -16,8 +16,9 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
+from accounts import sql
 from accounts.models import User
-from tasks import events, sql, work_items
+from tasks import events, work_items
 from tasks.actions import work
 from tasks.lifecycle import Operation
 
