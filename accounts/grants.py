@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,24 +32,34 @@ _ROLES = """
     join accounts_group_roles gr on gr.group_id = e.group_id
     where e.user_id = u.id and not e.lead"""
 
-_PERMISSIONS = """
-    select distinct c.app_label || '.' || p.codename
-    from auth_permission p join django_content_type c on c.id = p.content_type_id"""
-
 COLUMNS = f"""
     array(select r.bulk_limit from accounts_role r where r.id in ({_ROLES})),
-    case when u.is_superuser then array({_PERMISSIONS}) else array({_PERMISSIONS}
-        where p.id in (select permission_id from accounts_role_permissions
-            where role_id in ({_ROLES}))) end"""
-"""SQL: what the roles of the account `u` grant, for `keep`."""
+    case when u.is_superuser then array(select id from auth_permission)
+        else array(select permission_id from accounts_role_permissions
+            where role_id in ({_ROLES})) end"""
+"""SQL: bulk limits and ids of permissions that the roles of the account `u` grant, for `keep`."""
+
+_names: dict[int, str] = {}
+"""Permissions by their ids; migrations make them, and none ever changes."""
 
 
-def keep(user: User, limits: Collection[int | None], permissions: Collection[str]) -> Grants:
+def _name(permission: int) -> str:
+    if permission not in _names:
+        rows = sql.run(
+            "select p.id, c.app_label || '.' || p.codename from auth_permission p "
+            "join django_content_type c on c.id = p.content_type_id",
+            {},
+        )
+        _names.update(rows)
+    return _names[permission]
+
+
+def keep(user: User, limits: Collection[int | None], permissions: Iterable[int]) -> Grants:
     """Keep what COLUMNS said on the account object; answers with what its scope leaves of it."""
     if user.is_superuser:
         limits = [None]
     limit = None if None in limits else max((n for n in limits if n is not None), default=0)
-    found = Grants(user.scope.narrowed(frozenset(permissions)), limit)
+    found = Grants(user.scope.narrowed(frozenset(map(_name, permissions))), limit)
     user.__dict__["_grants"] = found
     return found
 

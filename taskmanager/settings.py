@@ -117,7 +117,7 @@ if EMBEDDED:
     )
 else:
     database = environ.Env.db_url_config(DATABASE_URL)
-    database["ENGINE"] = "django.db.backends.postgresql"
+    database["ENGINE"] = "taskmanager.backends.postgresql"
 
 DATABASES = {
     "default": {

@@ -90,18 +90,22 @@ def subtasks(task: Task, user: User) -> TaskQuerySet:
     return visible(user).filter(parent=task)
 
 
-def visible(user: User) -> TaskQuerySet:
-    """The tasks that an account may list. Raises NotPermitted without the permission to view."""
+def demand_viewer(user: User) -> None:
+    """Raise NotPermitted for an account without the permission to view."""
     if not user.has_perm(VIEW):
         raise NotPermitted(operation="view tasks")
+
+
+def visible(user: User) -> TaskQuerySet:
+    """The tasks that an account may list. Raises NotPermitted without the permission to view."""
+    demand_viewer(user)
     found: TaskQuerySet = Task.objects.visible_to(user)
     return found
 
 
 def jobs(user: User) -> QuerySet[Job]:
     """The jobs that an account may list. Raises NotPermitted without the permission to view."""
-    if not user.has_perm(VIEW):
-        raise NotPermitted(operation="view tasks")
+    demand_viewer(user)
     return visible_jobs(user)
 
 
