@@ -140,7 +140,11 @@ def write_tasks(count: int, people: People, done: Callable[[int], None]) -> None
         )
         _copy(_COPY_USER_ROLES, batch.user_roles)
         _copy(_COPY_GROUP_ROLES, batch.group_roles)
-        ctes = events.input_cte(events.INPUT_COLUMNS), events.concerned_cte(), events.RECORD
+        ctes = (
+            events.input_cte(events.INPUT_COLUMNS, len(entries)),
+            events.concerned_cte(),
+            events.RECORD,
+        )
         sql.run(f"with {', '.join(ctes)} select 1", record)
         done(len(numbers))
 

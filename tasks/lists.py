@@ -213,6 +213,9 @@ VISIBLE: Final = View(
 )
 """What an account sees that holds no role on every task."""
 
+EVERYTHING: Final = View((_Source("tasks_task t", "true"),), frozenset(State))
+"""What an account sees that holds a role on every task."""
+
 AVAILABLE: Final = View(
     (_rows_of("group", f"{_MEMBER} and not m.lead", _FREE), _rows_of("user", _POTENTIAL, _FREE)),
     frozenset({State.READY}),

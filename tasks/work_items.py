@@ -157,12 +157,16 @@ def lock(
             params["giver"] = giver.pk
         if receiver is not None:
             probes["receiver_holds"] = _holds(receiver, "receiver")
+    # A plan for one task serves every other; for many PostgreSQL looks at how many they are.
+    one_or_many = f"id = {'' if len(ids) == 1 else 'any'}(%(ids)s::uuid[])"
+    if len(ids) == 1:
+        one_or_many += "[1]"
     statement = f"""
         with locked as materialized (
             select id, version, head, parent_id,
                 {", ".join(dict.fromkeys([*_RULED, *columns]))}
             from tasks_task
-            where id = any(%(ids)s::uuid[]) order by id
+            where {one_or_many} order by id
             {"for no key update" if locking else ""}),
         clock as materialized (
             select (extract(epoch from clock_timestamp()) * 1000000)::bigint as at

@@ -229,7 +229,7 @@ def _write(
     ]
     parameters = events.parameters(event, call, at, call.reason, entries)
     ctes = [
-        events.input_cte({**events.INPUT_COLUMNS, **NEW_COLUMNS}),
+        events.input_cte({**events.INPUT_COLUMNS, **NEW_COLUMNS}, len(tasks)),
         insert(),
         *work_items.INSERTED,
         events.concerned_cte(),

@@ -400,7 +400,8 @@ class Run:
                     "ready": "%(readies)s::bool[]",
                     **concerned.columns,
                     **each_columns(each),
-                }
+                },
+                len(tasks),
             ),
             remove(whole=not self.call.bulk)
             if self._removes

@@ -150,18 +150,20 @@ class Listing:
         found = page_of(walk.page(self.order, place, limit + 1), cursor, limit, self.order)
         if found.whole and cursor is None:
             return found, {"count": len(found.rows)}
+        if walk.view is lists.EVERYTHING:
+            return found, count(_newest(self.of(reading.visible(user), user)), user)
         return found, counted(walk.count(EXACT + 1))
 
     def _walk(self, user: User) -> Walk | None:
         """The walk that finds the tasks; None where a queryset does as well or better.
 
-        That is so for accounts that see all tasks anyway, and for the tasks that somebody holds or
-        held, which an index knows.
+        That is so for accounts that see all tasks anyway, if only some are asked for, and for the
+        tasks that somebody holds or held, which an index knows.
         """
         if self.view.walk is None or self.owner not in (None, NO_OWNER):
             return None
         if self.view is ALL and roles_everywhere(user):
-            return None
+            return None if self.states or self.owner else Walk(lists.EVERYTHING, user)
         return Walk(self.view.walk, user, self.states, unowned=self.owner == NO_OWNER)
 
     def of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
@@ -184,8 +186,12 @@ def listed(
     rows = Page(lists.rows([task.pk for task in found.rows]), found.previous, found.next)
     if found.whole and window.cursor is None:
         return rows, {"count": len(rows.rows)}
-    # In an order, so that it walks an index up to the bound instead of reading the table.
-    return rows, count(tasks.order_by("-created_at", "-pk"), user)
+    return rows, count(_newest(tasks), user)
+
+
+def _newest(tasks: TaskQuerySet) -> TaskQuerySet:
+    """In an order, so that counting walks an index up to the bound instead of reading the table."""
+    return tasks.order_by("-created_at", "-pk")
 
 
 def count(rows: QuerySet[Any], user: User) -> dict[str, int | None]:
