@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.backends.postgresql import base, client
 from django.db.utils import OperationalError
+from psycopg.pq import TransactionStatus
 
 from taskmanager.postgres import Address, EmbeddedPostgresError, cluster_of, program
 
@@ -53,11 +54,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
         """Whether the connection still works, which Django wants to know before each request.
 
-        A server that hangs up is heard on the socket. While that is silent nobody is asked: the
-        question would be a seventh of all statements of a request.
+        A server that hangs up is heard on the socket. While that is silent between transactions
+        nobody is asked: the question would be a seventh of all statements of a request.
         """
         if self.connection is None or self.connection.closed:
             return False
         socket = select.poll()
         socket.register(self.connection, select.POLLIN)
-        return not socket.poll(0) or bool(super().is_usable())
+        idle = self.connection.info.transaction_status == TransactionStatus.IDLE
+        return (idle and not socket.poll(0)) or bool(super().is_usable())
