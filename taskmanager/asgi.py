@@ -221,4 +221,4 @@ if THREADS in os.environ:
     # the time of a list.
     gc.freeze()
 
-application = Gateway(wsgi_application, int(os.environ.get(THREADS, "4")))
+application = Gateway(wsgi_application, int(os.environ.get(THREADS, "8")))
