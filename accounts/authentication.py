@@ -29,7 +29,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 from rest_framework.request import Request
 
-from . import audit
+from . import audit, grants, sql
 from .clients import client_address, client_network
 from .models import Group, Token, User, scope_of
 from .scopes import UNLIMITED, Scope
@@ -187,15 +187,17 @@ API_PREFIX = "htm_"
 
 _COLUMNS = [field.attname for field in User._meta.concrete_fields]
 
-# One statement, by hand: this runs before every call of an integration.
+# One statement, by hand, with what the account may do: this runs before every call of an
+# integration.
 _FIND = f"""
-    select t.operations, t.group_ids, {", ".join(f"u.{name}" for name in _COLUMNS)}
+    select t.operations, t.group_ids, {grants.COLUMNS},
+        {", ".join(f"u.{name}" for name in _COLUMNS)}
     from accounts_token t join accounts_user u on u.id = t.user_id
-    where t.digest = %s and t.kind = any(%s) and u.is_active
+    where t.digest = %(digest)s::bytea and t.kind = any(%(kinds)s::text[]) and u.is_active
       and (t.expires_at is null or t.expires_at > clock_timestamp())
       and (t.issued_by is null or exists (
           select from accounts_token c where c.id = t.issued_by
-          and (c.expires_at is null or c.expires_at > clock_timestamp())))"""  # noqa: S608
+          and (c.expires_at is null or c.expires_at > clock_timestamp())))"""
 
 
 def issue(
@@ -253,14 +255,13 @@ def find(secret: str, kinds: Collection[Token.Kind]) -> User | None:
     """
     if not _storable(secret):
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(_FIND, [_digest(secret), [str(kind) for kind in kinds]])
-        row = cursor.fetchone()
-    if row is None:
+    rows = sql.run(_FIND, {"digest": _digest(secret), "kinds": [str(kind) for kind in kinds]})
+    if not rows:
         return None
-    operations, group_ids, *columns = row
+    operations, group_ids, limits, permissions, *columns = rows[0]
     user: User = User.from_db(connection.alias, _COLUMNS, columns)
     user.scope = scope_of(operations, group_ids)
+    grants.keep(user, limits, permissions)
     return user
 
 

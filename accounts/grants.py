@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connection
+from . import sql
 
 if TYPE_CHECKING:
     from .models import User
@@ -23,27 +24,44 @@ NOTHING = Grants(frozenset(), 0)
 
 # Roles held directly and through the groups one is a member of; leading a group from above is
 # no membership and brings no role.
-_OF_ROLES = """
-    select r.bulk_limit,
-           array_agg(c.app_label || '.' || p.codename) filter (where p.id is not null)
-    from accounts_role r
-    left join accounts_role_permissions rp on rp.role_id = r.id
-    left join auth_permission p on p.id = rp.permission_id
-    left join django_content_type c on c.id = p.content_type_id
-    where r.id in (
-        select role_id from accounts_user_roles where user_id = %(user)s
-        union
-        select gr.role_id
-        from accounts_effectivemembership e
-        join accounts_group_roles gr on gr.group_id = e.group_id
-        where e.user_id = %(user)s and not e.lead
-    )
-    group by r.id"""
+_ROLES = """
+    select role_id from accounts_user_roles where user_id = u.id
+    union
+    select gr.role_id
+    from accounts_effectivemembership e
+    join accounts_group_roles gr on gr.group_id = e.group_id
+    where e.user_id = u.id and not e.lead"""
 
-_OF_SUPERUSERS = """
-    select null, array_agg(c.app_label || '.' || p.codename)
-    from auth_permission p
-    join django_content_type c on c.id = p.content_type_id"""
+COLUMNS = f"""
+    array(select r.bulk_limit from accounts_role r where r.id in ({_ROLES})),
+    case when u.is_superuser then array(select id from auth_permission)
+        else array(select permission_id from accounts_role_permissions
+            where role_id in ({_ROLES})) end"""
+"""SQL: bulk limits and ids of permissions that the roles of the account `u` grant, for `keep`."""
+
+_names: dict[int, str] = {}
+"""Permissions by their ids; migrations make them, and none ever changes."""
+
+
+def _name(permission: int) -> str:
+    if permission not in _names:
+        rows = sql.run(
+            "select p.id, c.app_label || '.' || p.codename from auth_permission p "
+            "join django_content_type c on c.id = p.content_type_id",
+            {},
+        )
+        _names.update(rows)
+    return _names[permission]
+
+
+def keep(user: User, limits: Collection[int | None], permissions: Iterable[int]) -> Grants:
+    """Keep what COLUMNS said on the account object; answers with what its scope leaves of it."""
+    if user.is_superuser:
+        limits = [None]
+    limit = None if None in limits else max((n for n in limits if n is not None), default=0)
+    found = Grants(user.scope.narrowed(frozenset(map(_name, permissions))), limit)
+    user.__dict__["_grants"] = found
+    return found
 
 
 def grants_of(user: User) -> Grants:
@@ -57,17 +75,10 @@ def grants_of(user: User) -> Grants:
         return NOTHING
     known: Grants | None = user.__dict__.get("_grants")
     if known is None:
-        with connection.cursor() as cursor:
-            if user.is_superuser:
-                cursor.execute(_OF_SUPERUSERS)
-            else:
-                cursor.execute(_OF_ROLES, {"user": user.pk})
-            rows: list[tuple[int | None, list[str] | None]] = cursor.fetchall()
-        limits = [limit for limit, _ in rows]
-        known = Grants(
-            frozenset(name for _, names in rows for name in names or ()),
-            None if None in limits else max((n for n in limits if n is not None), default=0),
+        rows = sql.run(
+            f"select {COLUMNS} from accounts_user u where u.id = %(user)s::bigint",
+            {"user": user.pk},
         )
-        known = replace(known, permissions=user.scope.narrowed(known.permissions))
-        user.__dict__["_grants"] = known
+        limits, permissions = rows[0] if rows else ((), ())
+        known = keep(user, limits, permissions)
     return known

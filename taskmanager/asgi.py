@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -216,5 +217,8 @@ async def _read_body(environ: WSGIEnvironment, receive: Receive, body: IO[bytes]
 if THREADS in os.environ:
     # One of Granian's processes, which would go on without the one that looks after it.
     end_with_parent()
+    # What is loaded by now stays: to look through it for garbage, again and again, took a fifth of
+    # the time of a list.
+    gc.freeze()
 
-application = Gateway(wsgi_application, int(os.environ.get(THREADS, "4")))
+application = Gateway(wsgi_application, int(os.environ.get(THREADS, "8")))

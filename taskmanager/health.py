@@ -92,7 +92,7 @@ def _writes(connection: BaseDatabaseWrapper) -> str:
     """Tasks can be written: the database is not read-only, the table not locked, the disk not full.
 
     Takes the lock that every write takes and spills some hundred KiB to a temporary file; both go
-    with the statements, which one simple query makes one transaction.
+    with the transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute("select current_setting('transaction_read_only')")
@@ -163,9 +163,7 @@ def _run_checks() -> dict[str, str]:
     connection = connections.create_connection(DEFAULT_DB_ALIAS)
     said: dict[str, str] = {}
     try:
-        with connection.cursor() as cursor:
-            for limit in ("statement_timeout", "lock_timeout"):
-                cursor.execute(f"set {limit} = {STATEMENT_MS}")
+        connection.set_autocommit(False)
         for name, check in CHECKS.items():
             said[name] = _said(check, connection)
     except Error:
@@ -176,7 +174,13 @@ def _run_checks() -> dict[str, str]:
 
 
 def _said(check: Check, connection: BaseDatabaseWrapper) -> str:
+    """What a check says in a transaction of its own; behind a pooler no setting lasts longer."""
     try:
+        with connection.cursor() as cursor:
+            for limit in ("statement_timeout", "lock_timeout"):
+                cursor.execute(f"set local {limit} = {STATEMENT_MS}")
         return check(connection)
     except Error as error:
         return WORDS.get(sqlstate_of(error), "failed")
+    finally:
+        connection.rollback()

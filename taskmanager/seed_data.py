@@ -12,8 +12,9 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts import sql
 from accounts.models import Group, Membership, Role, User
-from tasks import events, sql
+from tasks import events
 from tasks.calls import Call
 from tasks.lifecycle import Kind, State
 from tasks.models import NO_DUE_DATE, Channel, canonical
@@ -139,7 +140,11 @@ def write_tasks(count: int, people: People, done: Callable[[int], None]) -> None
         )
         _copy(_COPY_USER_ROLES, batch.user_roles)
         _copy(_COPY_GROUP_ROLES, batch.group_roles)
-        ctes = events.input_cte(events.INPUT_COLUMNS), events.concerned_cte(), events.RECORD
+        ctes = (
+            events.input_cte(events.INPUT_COLUMNS, len(entries)),
+            events.concerned_cte(),
+            events.RECORD,
+        )
         sql.run(f"with {', '.join(ctes)} select 1", record)
         done(len(numbers))
 

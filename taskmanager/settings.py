@@ -107,7 +107,8 @@ REFUSAL_PAGE = "taskmanager.errors.page"
 DATABASE_URL = env.str("DATABASE_URL", default="")
 EMBEDDED = not DATABASE_URL
 DB_PREPARE = env.bool("DB_PREPARE", default=True)
-"""Prepared statements; switch off behind a pooler that cannot keep them."""
+"""Whether a connection is the same after a transaction, so that statements can be prepared, cursors
+left open and notifications heard; switch off behind a pooler in transaction mode."""
 STATEMENT_TIMEOUT_MS = env.int("STATEMENT_TIMEOUT_MS", default=30_000)
 LOCK_TIMEOUT_MS = env.int("LOCK_TIMEOUT_MS", default=10_000)
 """How long a statement waits for a row or table that somebody else has locked."""
@@ -119,13 +120,14 @@ if EMBEDDED:
     )
 else:
     database = environ.Env.db_url_config(DATABASE_URL)
-    database["ENGINE"] = "django.db.backends.postgresql"
+    database["ENGINE"] = "taskmanager.backends.postgresql"
 
 DATABASES = {
     "default": {
         **database,
         "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=60),
         "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": not DB_PREPARE,
         "OPTIONS": {
             **database.get("OPTIONS", {}),
             "prepare_threshold": 1 if DB_PREPARE else None,

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import OperationalError, connection
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.contrib.django import app
@@ -141,6 +142,7 @@ async def _session(stop: asyncio.Event) -> None:
                 app.run_worker_async(
                     concurrency=4,
                     fetch_job_polling_interval=1,
+                    listen_notify=settings.DB_PREPARE,
                     delete_jobs="always",
                     shutdown_graceful_timeout=GRACE_SECONDS,
                     install_signal_handlers=False,

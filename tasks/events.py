@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, NamedTuple
@@ -14,7 +14,8 @@ from django.db import OperationalError, transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from . import sql
+from accounts import sql
+
 from .calls import Call
 from .models import AuditEvent, Task, Tombstone, canonical
 
@@ -185,8 +186,15 @@ def _alone() -> bool:
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-def input_cte(columns: dict[str, str]) -> str:
-    """The CTE `input` over parallel arrays: {column: array expression}."""
+def input_cte(columns: Mapping[str, str], count: int) -> str:
+    """The CTE `input` over parallel arrays of so many elements: {column: array expression}.
+
+    One row is taken without unnesting: then PostgreSQL knows that it is one without looking at the
+    values, and keeps its plan. Else it would plan each call anew, which costs more than the change.
+    """
+    if count == 1:
+        first = ", ".join(f"({array})[1] as {column}" for column, array in columns.items())
+        return f"input as materialized (select {first})"
     return (
         f"input as materialized (select * from unnest({', '.join(columns.values())}) "
         f"as i({', '.join(columns)}))"

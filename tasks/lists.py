@@ -23,13 +23,14 @@ from django.core.exceptions import EmptyResultSet
 from django.db.models import JSONField, QuerySet
 from django.db.models.expressions import RawSQL
 
+from accounts import sql
 from accounts.models import User
 
-from . import sql
 from .lifecycle import ACTIVE, ENDED, HELD, OPEN, State
 from .models import NO_DUE_DATE, Task
 from .querysets import VISIBLE_THROUGH, TaskQuerySet, in_scope, permission_ids, scope_of
-from .roles import TaskRole
+from .roles import COLUMNS, TaskRole
+from .work_items import HOLDERS, NAMED, NAMES, Around, holders_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,8 @@ class Place(NamedTuple):
 _FIELDS: Final = [f for f in Task._meta.concrete_fields if f.name not in ("head", "imported")]
 _COLUMNS: Final = tuple(str(field.column) for field in _FIELDS)
 _JSON: Final = [n for n, f in enumerate(_FIELDS) if isinstance(f, JSONField)]
-_NAMES: Final = ("owner_name", "originator_name", "starter_name", "job_name")
-
-Holders = dict[TaskRole, tuple[list[str], list[str]]]
-"""The names of users and of groups by the role they hold."""
+_NAMES: Final = (*(f"{role}_name" for role in COLUMNS), "job_name")
+_KNOWN: Final = (*_COLUMNS, *_NAMES)
 
 
 class Row:
@@ -95,7 +94,7 @@ class Row:
     It is no Task, since making one costs more than all the rest of a list.
     """
 
-    __slots__ = (*_COLUMNS, *_NAMES, "holders")
+    __slots__ = (*_KNOWN, "holders")
 
     if TYPE_CHECKING:
 
@@ -110,24 +109,24 @@ class Row:
     def __init__(self, values: Sequence[Any]) -> None:
         """The row of one line that `_ROWS` answers with."""
         *columns, users, groups = values
-        for number in _JSON:
-            if columns[number] is not None:
-                columns[number] = json.loads(columns[number])
-        for name, value in zip((*_COLUMNS, *_NAMES), columns, strict=True):
+        # Read all at once: asking for each takes longer than reading it.
+        read = json.loads(f"[{','.join(columns[number] or 'null' for number in _JSON)}]")
+        for number, value in zip(_JSON, read, strict=True):
+            columns[number] = value
+        for name, value in zip(_KNOWN, columns, strict=True):
             setattr(self, name, value)
-        holders: Holders = {}
-        roles = {pk: role for role, pk in permission_ids().items()}
-        for number, found in enumerate((users, groups)):
-            for permission, name in json.loads(found) if found else ():
-                holders.setdefault(roles[permission], ([], []))[number].append(name)
-        self.holders = holders
+        self.holders = holders_from(users, groups)
 
-
-def _people(kind: str, table: str, key: str, name: str) -> str:
-    return f"""(
-        select jsonb_agg(jsonb_build_array(r.permission_id, h.{name}) order by h.{name})
-        from tasks_task{kind}role r join {table} h on h.{key} = r.{kind}_id
-        where r.content_object_id = t.id)"""
+    @classmethod
+    def of(cls, task: Task, around: Around) -> Row:
+        """The row of a task that is at hand."""
+        row = cls.__new__(cls)
+        for name in _COLUMNS:
+            setattr(row, name, getattr(task, name))
+        for name, value in zip(_NAMES, around.names, strict=True):
+            setattr(row, name, value)
+        row.holders = around.holders
+        return row
 
 
 LARGE: Final = frozenset(
@@ -142,21 +141,10 @@ PEOPLE: Final = "people"
 def _rows(without: frozenset[str]) -> str:
     """The end of a statement: what there is to say of the tasks `k.id`, in the order of `k.n`."""
     columns = ["null" if name in without else f"t.{name}" for name in _COLUMNS]
-    people = [
-        _people("user", "accounts_user", "id", "username"),
-        _people("group", "auth_group", "id", "name"),
-    ]
-    if PEOPLE in without:
-        people = ["null", "null"]
+    holders = "null, null" if PEOPLE in without else HOLDERS
     return f"""
-    select {", ".join(columns)},
-        owner.username, originator.username, starter.username, job.name,
-        {", ".join(people)}
-    from k join tasks_task t on t.id = k.id
-    left join accounts_user owner on owner.id = t.owner_id
-    left join accounts_user originator on originator.id = t.originator_id
-    left join accounts_user starter on starter.id = t.starter_id
-    left join tasks_job job on job.id = t.job_id
+    select {", ".join(columns)}, {NAMES}, {holders}
+    from k join tasks_task t on t.id = k.id {NAMED}
     order by k.n"""
 
 
@@ -309,6 +297,9 @@ ON_HOLD: Final = View(
     _seen(f"r.open and not r.ready and {_ON_HOLD}", "t.on_hold"), frozenset(ACTIVE)
 )
 FINISHED: Final = View(_seen("not r.open", f"t.state in ({_quoted(ENDED)})"), frozenset(ENDED))
+EVERYTHING: Final = View((_Source("tasks_task t", "true"),), frozenset(State))
+"""What an account sees that holds a role on every task."""
+
 AVAILABLE: Final = View(
     (_rows_of("group", f"{_MEMBER} and not m.lead", _FREE), _rows_of("user", _POTENTIAL, _FREE)),
     frozenset({State.READY}),

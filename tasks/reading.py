@@ -12,12 +12,12 @@ from django.db.models import Exists, OuterRef, QuerySet
 from accounts.models import Group, User
 
 from .errors import NotAuthorized, NotPermitted, TaskNotFound
-from .lists import Holders, Row
+from .lists import Row
 from .masking import masked_data
 from .models import Attachment, Comment, Job, Task
 from .querysets import TaskQuerySet, sees_all
 from .roles import WORKING, TaskRole
-from .work_items import load_holders, people_of, roles_of
+from .work_items import Holders, around, load_holders, people_of, roles_of
 
 VIEW = "tasks.view_task"
 
@@ -41,18 +41,10 @@ class Reading:
     output: Any
     fault: Any
 
-    @property
-    def holders(self) -> Holders:
-        """The names of those in `people`."""
-        return {
-            role: ([user.username for user in users], [group.name for group in groups])
-            for role, (users, groups) in self.people.items()
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A task of a list, with its secrets masked for everybody."""
+    """A task of a list with its secrets masked for everybody, or one as one account may see it."""
 
     task: Row
     input: Any
@@ -98,18 +90,22 @@ def subtasks(task: Task, user: User) -> TaskQuerySet:
     return visible(user).filter(parent=task)
 
 
-def visible(user: User) -> TaskQuerySet:
-    """The tasks that an account may list. Raises NotPermitted without the permission to view."""
+def demand_viewer(user: User) -> None:
+    """Raise NotPermitted for an account without the permission to view."""
     if not user.has_perm(VIEW):
         raise NotPermitted(operation="view tasks")
+
+
+def visible(user: User) -> TaskQuerySet:
+    """The tasks that an account may list. Raises NotPermitted without the permission to view."""
+    demand_viewer(user)
     found: TaskQuerySet = Task.objects.visible_to(user)
     return found
 
 
 def jobs(user: User) -> QuerySet[Job]:
     """The jobs that an account may list. Raises NotPermitted without the permission to view."""
-    if not user.has_perm(VIEW):
-        raise NotPermitted(operation="view tasks")
+    demand_viewer(user)
     return visible_jobs(user)
 
 
@@ -122,12 +118,22 @@ def visible_jobs(user: User) -> QuerySet[Job]:
 
 def read(task: Task, user: User) -> Reading:
     """One task for one account; a writer sees the task it wrote to, with or without VIEW."""
-    held = roles_of(user, task)
-    if TaskRole.EXCLUDED_OWNER in held:
-        held -= WORKING
-    secrets = [] if held & SEES_SECRETS else task.secret_pointers
+    secrets = _hidden(task, roles_of(user, task))
     load_holders(task)
     return _reading(task, people_of([task])[task.pk], secrets)
+
+
+def shown(task: Task, user: User) -> Listed:
+    """As `read`, with people by name: one statement."""
+    found = around(task, user)
+    return _masked(Row.of(task, found), _hidden(task, found.roles))
+
+
+def _hidden(task: Task, held: frozenset[TaskRole]) -> Sequence[str]:
+    """The pointers of the secrets that are not for somebody with these roles."""
+    if TaskRole.EXCLUDED_OWNER in held:
+        held -= WORKING
+    return [] if held & SEES_SECRETS else task.secret_pointers
 
 
 def read_all(tasks: Sequence[Task]) -> list[Reading]:
@@ -138,13 +144,11 @@ def read_all(tasks: Sequence[Task]) -> list[Reading]:
 
 def listed(rows: Sequence[Row]) -> list[Listed]:
     """Rows of a list: nobody sees a secret there, whoever he is."""
-    return [
-        Listed(
-            row,
-            **masked_data(row.secret_pointers, input=row.input, output=row.output, fault=row.fault),
-        )
-        for row in rows
-    ]
+    return [_masked(row, row.secret_pointers) for row in rows]
+
+
+def _masked(row: Row, secrets: Sequence[str]) -> Listed:
+    return Listed(row, **masked_data(secrets, input=row.input, output=row.output, fault=row.fault))
 
 
 def _reading(

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from django.db import transaction
 from django.utils import timezone
 
-from . import errors, sql
+from accounts import sql
+
+from . import errors
 from .models import IdempotencyKey
 
 T = TypeVar("T")

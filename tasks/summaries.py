@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, TypedDict
 
-from . import sql
+from accounts import sql
+
 from .lifecycle import State
 from .lists import Part
 from .querysets import permission_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -10,9 +11,9 @@ from uuid import UUID
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Coalesce
 
+from accounts import sql
 from accounts.models import Group, User
 
-from . import sql
 from .lifecycle import OPEN, Kind, State
 from .models import NO_DUE_DATE, Task, TaskGroupRole, TaskUserRole
 from .querysets import in_scope, is_open, is_ready, permission_ids, roles_everywhere, scope_of
@@ -52,10 +53,14 @@ class LockedTask(NamedTuple):
 
     def roles(self, user_id: int | None, permissions: str) -> frozenset[TaskRole]:
         """The task roles of an account: those its permissions stand for, and its columns."""
-        held = {_role_of()[int(permission)] for permission in permissions.split()}
-        if user_id is not None:
-            held |= {role for role in COLUMNS if getattr(self, f"{role}_id") == user_id}
-        return frozenset(held)
+        return _roles(self, user_id, permissions)
+
+
+def _roles(task: LockedTask | Task, user_id: int | None, permissions: str) -> frozenset[TaskRole]:
+    held = {_role_of()[int(permission)] for permission in permissions.split()}
+    if user_id is not None:
+        held |= {role for role in COLUMNS if getattr(task, f"{role}_id") == user_id}
+    return frozenset(held)
 
 
 _OWN = LockedTask._fields.index("at")
@@ -70,8 +75,8 @@ def _role_of() -> dict[int, TaskRole]:
     return {pk: role for role, pk in permission_ids().items()}
 
 
-def _held_by(user: str) -> str:
-    """SQL: the permission ids, as text, that the account in `user` holds on the task `l`.
+def _held_by(user: str, task: str = "l") -> str:
+    """SQL: the permission ids, as text, that the account in `user` holds on the task of that name.
 
     A lead of a group that is potential owner counts as administrator. Written as probes by task, so
     that the planner never hashes all rows of a large group (it did: a third of a bulk transfer);
@@ -82,12 +87,12 @@ def _held_by(user: str) -> str:
             where m.user_id = %({user})s::bigint"""
     return f"""concat_ws(' ',
         (select string_agg(r.permission_id::text, ' ') from tasks_taskuserrole r
-         where r.content_object_id = l.id and r.user_id = %({user})s::bigint),
+         where r.content_object_id = {task}.id and r.user_id = %({user})s::bigint),
         (select string_agg(concat_ws(' ',
             case when r.group_id in ({groups} and not m.lead) then r.permission_id end,
             case when r.permission_id = %(potential_owner)s::bigint
                 and r.group_id in ({groups} and m.lead) then %(administrator)s::bigint end), ' ')
-         from tasks_taskgrouprole r where r.content_object_id = l.id))"""
+         from tasks_taskgrouprole r where r.content_object_id = {task}.id))"""
 
 
 def _holds(holder: User | Group, parameter: str) -> str:
@@ -152,12 +157,16 @@ def lock(
             params["giver"] = giver.pk
         if receiver is not None:
             probes["receiver_holds"] = _holds(receiver, "receiver")
+    # A plan for one task serves every other; for many PostgreSQL looks at how many they are.
+    one_or_many = f"id = {'' if len(ids) == 1 else 'any'}(%(ids)s::uuid[])"
+    if len(ids) == 1:
+        one_or_many += "[1]"
     statement = f"""
         with locked as materialized (
             select id, version, head, parent_id,
                 {", ".join(dict.fromkeys([*_RULED, *columns]))}
             from tasks_task
-            where id = any(%(ids)s::uuid[]) order by id
+            where {one_or_many} order by id
             {"for no key update" if locking else ""}),
         clock as materialized (
             select (extract(epoch from clock_timestamp()) * 1000000)::bigint as at
@@ -259,6 +268,72 @@ def roles_of(user: User, task: Task) -> frozenset[TaskRole]:
     return found.roles(user.pk, found.permissions) | roles_everywhere(user)
 
 
+Holders = dict[TaskRole, tuple[list[str], list[str]]]
+"""The names of users and of groups by the role they hold."""
+
+
+def _named(kind: str, table: str, name: str) -> str:
+    return f"""(
+        select jsonb_agg(jsonb_build_array(r.permission_id, h.{name}) order by h.{name})
+        from tasks_task{kind}role r join {table} h on h.id = r.{kind}_id
+        where r.content_object_id = t.id)"""
+
+
+NAMES = f"{', '.join(f'{role}.username' for role in COLUMNS)}, job.name"
+"""SQL: the names of those in the columns of a task `t`, and of its job."""
+
+HOLDERS = f"""
+    {_named("user", "accounts_user", "username")}, {_named("group", "auth_group", "name")}"""
+"""SQL: the names of the users and of the groups that hold roles of a task `t`."""
+
+NAMED = f"""
+    {" ".join(f"left join accounts_user {role} on {role}.id = t.{role}_id" for role in COLUMNS)}
+    left join tasks_job job on job.id = t.job_id"""
+"""SQL: what NAMES needs beside the task."""
+
+
+def holders_from(users: str | None, groups: str | None) -> Holders:
+    """What the two columns of HOLDERS say."""
+    holders: Holders = {}
+    for number, found in enumerate((users, groups)):
+        for permission, name in json.loads(found) if found else ():
+            holders.setdefault(_role_of()[permission], ([], []))[number].append(name)
+    return holders
+
+
+class Around(NamedTuple):
+    """What stands around a task: the roles an account has on it, what NAMES and HOLDERS say.
+
+    `names` are those of the accounts in its columns, and of its job.
+    """
+
+    roles: frozenset[TaskRole]
+    names: Sequence[str | None]
+    holders: Holders
+
+
+def around(task: Task, user: User) -> Around:
+    """What stands around a task as it is at hand: one statement."""
+    references = [*(f"{role}_id" for role in COLUMNS), "job_id"]
+    values = ", ".join(f"%({name})s::bigint as {name}" for name in references)
+    statement = f"""
+        select {_held_by("actor", "t")}, {in_scope("t.id")}, {NAMES}, {HOLDERS}
+        from (select %(id)s::uuid as id, {values}) t {NAMED}"""
+    params = {
+        **{name: getattr(task, name) for name in references},
+        "id": task.pk,
+        "actor": user.pk,
+        "potential_owner": permission_ids()[TaskRole.POTENTIAL_OWNER],
+        "administrator": permission_ids()[TaskRole.ADMINISTRATOR],
+        "scope": scope_of(user),
+    }
+    ((permissions, seen, *names, users, groups),) = sql.run(statement, params)
+    held: frozenset[TaskRole] = frozenset()
+    if user.is_active and seen:
+        held = _roles(task, user.pk, permissions) | roles_everywhere(user)
+    return Around(held, names, holders_from(users, groups))
+
+
 def family(ids: Sequence[UUID]) -> set[UUID]:
     """The ids and those of all their subtasks, however deep."""
     statement = """
@@ -357,9 +432,9 @@ ARRIVING = [
     f"""
     arriving_{kind}s as (
         insert into tasks_task{kind}role
-            (content_object_id, permission_id, {kind}_id, open, ready, priority, due)
+            (content_object_id, permission_id, {kind}_id, open, ready, priority, due, created)
         select c.id, a.permission_id, a.holder_id, i.open, i.ready, c.priority,
-            coalesce(c.due_at, %(no_due_date)s::timestamptz)
+            coalesce(c.due_at, %(no_due_date)s::timestamptz), c.created_at
         from {_rows("arriving", kind)} as a(task_id, permission_id, holder_id)
         join changed c on c.id = a.task_id join input i on i.id = a.task_id
         on conflict do nothing)"""

@@ -16,10 +16,19 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import Count, Sum
 
+from accounts.models import User
 from taskmanager import seed_data
 from tasks import events, work_items
-from tasks.models import AuditEvent, OutboxEvent, Task, TaskGroupRole, TaskUserRole
+from tasks.models import (
+    AuditEvent,
+    BulkOperation,
+    OutboxEvent,
+    Task,
+    TaskGroupRole,
+    TaskUserRole,
+)
 
+from .bench.cases import CreateOne
 from .bench.contenders import NAMES, Contender, Request
 from .bench.world import World, demand
 from .conftest import sweep
@@ -129,7 +138,13 @@ def left_by(pk: str) -> dict[str, Any]:
         "due": set(TaskGroupRole.objects.filter(content_object=pk).values_list("due", "priority"))
         == {(task.due_at or seed_data.NO_DUE_DATE, task.priority)},
         "events": list(history.exclude(version=1).values(*columns)),
-        "outbox": OutboxEvent.objects.filter(event__task_id=pk).count(),
+        "created": set(TaskGroupRole.objects.filter(content_object=pk).values_list("created"))
+        == {(task.created_at,)},
+        "outbox": list(
+            OutboxEvent.objects.filter(event__task_id=pk)
+            .order_by("event_id")
+            .values_list("users", "members", "leads")
+        ),
     }
 
 
@@ -161,6 +176,8 @@ def test_the_contenders_leave_the_same_rows(servers: dict[str, Contender]) -> No
         left[name] = rows
     assert left["ours"][0]["events"][0]["event"] == "claimed"
     assert [row["task"][0] for row in left["ours"][:5]] == [2, 3, 4, 5, 6]
+    taker = User.objects.get(username=other).pk
+    assert left["ours"][3]["outbox"][-1] == ([taker], None, None)
     assert left["limit"] == left["ours"]
     assert left["plain"] == left["ours"]
 
@@ -170,6 +187,37 @@ def test_the_contenders_leave_the_same_rows(servers: dict[str, Contender]) -> No
         # The usual way has no chain: nobody can tell whether its events are as they were.
         assert (faults == []) is (name in WITH_CHAIN)
     assert list(work_items.differing_rows()) == []
+
+
+def test_the_contenders_make_the_same_tasks(servers: dict[str, Contender]) -> None:
+    world = World()
+    made, request = {}, CreateOne(world, servers["ours"]).requests(servers["ours"], 1)[0]
+    for name, server in servers.items():
+        pk = json.loads(demand(server, request, 201))["id"]
+        first = AuditEvent.objects.get(task_id=pk)
+        made[name] = (left_by(pk), first.before, {**first.after, "created_at": 0})
+    assert made["ours"][0]["created"] is True
+    assert made["ours"][0]["outbox"] == [(None, None, None)]
+    assert made["plain"][0] == made["limit"][0] == made["ours"][0]
+    assert {**made["limit"][2], "activated_at": 0} == {**made["ours"][2], "activated_at": 0}
+
+
+def test_the_record_of_a_bulk_call_is_the_same(servers: dict[str, Contender]) -> None:
+    """The usual way keeps none."""
+    world, records = World(), {}
+    for name in WITH_CHAIN:
+        free, taken = world.single[name][7:9]
+        one = world.client(0)
+        demand(servers["ours"], world.call("claim", taken, one))
+        demand(servers[name], world.bulk("claim", [free, taken], one))
+        kept = BulkOperation.objects.filter(ids__contains=[free]).values(
+            *("operation", "arguments", "reason", "channel", "status", "versions", "processed"),
+            *("done_count", "kept", "scope_group_ids", "background", "failure"),
+        )
+        refused = BulkOperation.objects.get(ids__contains=[free]).refused
+        records[name] = (kept.get(), list(refused) == [taken])
+    assert records["ours"][1] is True
+    assert records["limit"] == records["ours"]
 
 
 def test_a_refusal_changes_nothing_whoever_answers(servers: dict[str, Contender]) -> None:

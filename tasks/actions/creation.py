@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from django.db import IntegrityError, connection, transaction
 
+from accounts import sql
 from accounts.models import EVERYBODY, Group, User
-from tasks import errors, events, metrics, people, sql, work_items
+from tasks import errors, events, metrics, people, work_items
 from tasks.calls import Call
 from tasks.lifecycle import ENDED, Kind, State
 from tasks.masking import masked_data
@@ -228,7 +229,7 @@ def _write(
     ]
     parameters = events.parameters(event, call, at, call.reason, entries)
     ctes = [
-        events.input_cte({**events.INPUT_COLUMNS, **NEW_COLUMNS}),
+        events.input_cte({**events.INPUT_COLUMNS, **NEW_COLUMNS}, len(tasks)),
         insert(),
         *work_items.INSERTED,
         events.concerned_cte(),

@@ -12,8 +12,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import sql
 from accounts.models import Group, User
-from tasks import errors, events, sql, work_items
+from tasks import errors, events, work_items
 from tasks.calls import Call, Outcome
 from tasks.lifecycle import ENDED, Operation, State
 from tasks.models import NO_DUE_DATE, canonical
@@ -399,7 +400,8 @@ class Run:
                     "ready": "%(readies)s::bool[]",
                     **concerned.columns,
                     **each_columns(each),
-                }
+                },
+                len(tasks),
             ),
             remove(whole=not self.call.bulk)
             if self._removes

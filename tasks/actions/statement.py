@@ -10,7 +10,8 @@ from typing import Any, cast
 from django.db import connection
 from django.db.models import BinaryField, Field, JSONField
 
-from tasks import sql, work_items
+from accounts import sql
+from tasks import work_items
 from tasks.models import Task
 
 

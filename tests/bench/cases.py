@@ -29,8 +29,6 @@ class Case:
     rows = 1
     contenders: Sequence[str] = NAMES
     statuses: Sequence[int] = (200,)
-    not_yet = ""
-    """Why ours cannot be asked yet; such a case is told of, not run."""
 
     def __init__(self, world: World, ours: Contender) -> None:
         self.world, self.ours = world, ours
@@ -148,7 +146,6 @@ class ClaimNext(Case):
     unit = "calls/s"
     calls, quick_calls = 320, 64
     contenders = ("ours", "limit")
-    not_yet = "POST /api/v1/tasks/claim-next/ answers 404"
 
     def requests(self, contender: Contender, calls: int) -> list[Request]:
         return [
@@ -322,8 +319,6 @@ class Read(Case):
 class Worklist(Read):
     """A page of 50 of what one may claim: for a person who sees little, much, a great deal."""
 
-    order = ""
-    """How ours is asked for the order of the worklist (priority, due date, id)."""
     number = 0
     page = 1
     calls, quick_calls = 40, 4
@@ -333,8 +328,7 @@ class Worklist(Read):
         return self.world.people[self.number]
 
     def path(self, contender: Contender) -> str:
-        order = self.order if contender.name == "ours" else ""
-        first = f"/api/v1/tasks/?view=available{order}&limit=50"
+        first = "/api/v1/tasks/?view=available&ordering=priority&limit=50"
         if self.page == 1:
             return first
         if contender.name == "plain":

@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 from taskmanager.server import end_with_parent, free_port, web_command
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS, THREADS = 2, 4
+WORKERS, THREADS = 2, 8
 START_SECONDS = 60.0
 CALL_SECONDS = 600.0
 NAMES = ("ours", "limit", "plain")

@@ -122,6 +122,7 @@ class Operation(NamedTuple):
     assignments: str
     before: str
     after: str
+    concerned: str = "null::bigint[]"
     sync: str = ""
 
 
@@ -140,6 +141,7 @@ OPERATIONS = {
         "state = 'reserved', owner_id = %(actor)s::bigint, claimed_at = %(at)s::timestamptz",
         """'{"owner":null,"state":"ready"}'""",
         """'{"owner":' || to_json(%(name)s::text) || ',"state":"reserved"}'""",
+        "array[%(actor)s::bigint]",
         "ready = false",
     ),
     "release": Operation(
@@ -149,6 +151,7 @@ OPERATIONS = {
         "state = 'ready', owner_id = null, claimed_at = null",
         f"""'{{"owner":' || {_HOLDER} || ',"state":"' || t.state || '"}}'""",
         """'{"owner":null,"state":"ready"}'""",
+        "array[g.owner_id]",
         "ready = true",
     ),
     "complete": Operation(
@@ -158,7 +161,7 @@ OPERATIONS = {
         "state = 'completed', ended_at = %(at)s::timestamptz",
         """'{"state":"' || t.state || '"}'""",
         """'{"state":"completed"}'""",
-        "open = false, ready = false",
+        sync="open = false, ready = false",
     ),
     "transfer": Operation(
         "owner_transferred",
@@ -170,14 +173,15 @@ OPERATIONS = {
         "owner_id = %(receiver)s::bigint, claimed_at = %(at)s::timestamptz",
         f"""'{{"owner":' || {_HOLDER} || '}}'""",
         """'{"owner":' || to_json(%(to)s::text) || '}'""",
+        "(select array_agg(id order by id) from unnest(array[g.owner_id, %(receiver)s]) x(id))",
     ),
 }
 
 _BULK_RECORD = """,
     bulk as (
         insert into tasks_bulkoperation (id, operation, arguments, reason, actor_id, channel,
-            request_id, status, ids, versions, processed, done_count, refused, created_at,
-            finished_at)
+            request_id, status, ids, versions, processed, done_count, refused, kept,
+            created_at, finished_at)
         select %(operation_id)s::uuid, %(operation)s, %(arguments)s::jsonb, %(reason)s::text,
             %(actor)s::bigint, 'native', %(request_id)s, 'done', array_agg(r.id order by r.n),
             array_agg(case when j.why = 'not_found' then 0 else coalesce(j.version, 0) end
@@ -186,7 +190,7 @@ _BULK_RECORD = """,
             coalesce(jsonb_object_agg(r.id, jsonb_build_object('code',
                 coalesce(j.why, 'not_found'), 'detail', coalesce(j.why, 'not_found')))
                 filter (where j.id is null or j.why is not null), '{}'),
-            %(at)s::timestamptz, %(at)s::timestamptz
+            '{}', %(at)s::timestamptz, %(at)s::timestamptz
         from req r left join judged j on j.id = r.id)"""
 
 
@@ -245,8 +249,10 @@ def _statement(operation: Operation, *, bulk: bool, picking: bool = False) -> st
         select id, version + 1, %(event)s, %(name)s, %(actor)s::bigint, '', 'native',
             %(request_id)s, %(operation_id)s::uuid, before, after, %(reason)s::text,
             %(at)s::timestamptz, head, hash
-        from good order by id returning id),
-    outbox as (insert into tasks_outboxevent (event_id) select id from event)
+        from good order by id returning id, task_id),
+    outbox as (
+        insert into tasks_outboxevent (event_id, users)
+        select e.id, {operation.concerned} from event e join good g on g.id = e.task_id)
     {_BULK_RECORD if bulk else ""}
     {answer}"""
 
@@ -359,8 +365,8 @@ def create(bodies: list[dict[str, Any]], actor: Actor) -> list[tuple[Any, ...]]:
     ids, afters, hashes = [], [], []
     tagged = {
         role: [
-            *(f"user:{name}" for name in held.get("users", ())),
-            *(f"group:{name}" for name in held.get("groups", ())),
+            *({"user": name} for name in held.get("users", ())),
+            *({"group": name} for name in held.get("groups", ())),
         ]
         for role, held in people.items()
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -154,6 +155,7 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
             "ready": True,
             "priority": task.priority,
             "due": task.due_at or NO_DUE_DATE,
+            "created": task.created_at,
         }
         for role, held in data["people"].items():
             permission = permission_ids()[TaskRole(role)]
@@ -250,6 +252,7 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
             "claimed",
             {"owner": None, "state": "ready"},
             {"owner": user.username, "state": "reserved"},
+            concerned=[user],
             ready=False,
         )
 
@@ -259,9 +262,16 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
         if task.owner != self.request.user and not self._may(task, "administrator"):
             raise PermissionDenied
         before = {"owner": task.owner_name, "state": task.state}
+        concerned = [task.owner]
         task.owner, task.state, task.claimed_at = None, "ready", None
         return self._save(
-            task, "released", before, {"owner": None, "state": "ready"}, reason, ready=True
+            task,
+            "released",
+            before,
+            {"owner": None, "state": "ready"},
+            reason,
+            concerned,
+            ready=True,
         )
 
     @transaction.atomic
@@ -285,9 +295,15 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
             "tasks.excluded_owner", task
         ):
             raise Conflict
-        before = {"owner": task.owner_name}
+        before, concerned = {"owner": task.owner_name}, [task.owner, receiver]
         task.owner, task.claimed_at = receiver, timezone.now()
-        return self._save(task, "owner_transferred", before, {"owner": receiver.username})
+        return self._save(
+            task,
+            "owner_transferred",
+            before,
+            {"owner": receiver.username},
+            concerned=concerned,
+        )
 
     def _save(
         self,
@@ -296,6 +312,7 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
         before: dict[str, Any],
         after: dict[str, Any],
         reason: str | None = None,
+        concerned: Sequence[Any] = (),
         **copies: bool,
     ) -> Task:
         task.version += 1
@@ -304,7 +321,7 @@ class TaskViewSet(viewsets.ModelViewSet[Task]):
         if copies:
             task.user_roles.update(**copies)
             task.group_roles.update(**copies)
-        _record(task, event, self.request.user, before, after, reason)
+        _record(task, event, self.request.user, before, after, reason, concerned)
         return task
 
 
@@ -315,6 +332,7 @@ def _record(
     before: dict[str, Any],
     after: dict[str, Any],
     reason: str | None = None,
+    concerned: Sequence[Any] = (),
 ) -> None:
     made = AuditEvent.objects.create(
         task_id=task.pk,
@@ -332,7 +350,7 @@ def _record(
         previous_hash=b"",
         hash=b"",
     )
-    OutboxEvent.objects.create(event=made)
+    OutboxEvent.objects.create(event=made, users=sorted(one.pk for one in concerned) or None)
 
 
 def healthz(request: HttpRequest) -> HttpResponse:

@@ -53,13 +53,11 @@ def table(result: dict[str, Any]) -> str:
 
 def _told(result: dict[str, Any]) -> str:
     quick = "a quick run, " if result["quick"] else ""
-    later = ", ".join(f"{key} ({why})" for key, why in result["not_yet"].items())
     small = ", ".join(result["database_too_small_for"])
     return (
         f"{result['date']}: {result['tasks']:,} tasks, {quick}{result['rounds']} rounds, "
         f"{result['processors']} processors, load average {result['load_average']} at the end, "
         f"PostgreSQL {result['postgresql']}."
-        + (f" Not yet: {later}." if later else "")
         + (f" The database is too small for {small}." if small else "")
     )
 

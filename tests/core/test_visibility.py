@@ -13,9 +13,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts import sql
 from accounts.models import Group, GroupNesting, Membership, Role, User
 from accounts.scopes import Scope
-from tasks import lists, reading, sql, work_items
+from tasks import lists, reading, work_items
 from tasks.errors import NotAuthorized, TaskNotFound
 from tasks.lifecycle import ENDED, HELD, Kind, State
 from tasks.models import Task

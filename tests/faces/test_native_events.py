@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from accounts import sql
 from accounts.models import GroupNesting, Membership, User
-from tasks import events, feed, sql
+from tasks import events, feed
 from tasks.actions import ACTIONS
 from tasks.lifecycle import State
 from tasks.models import AuditEvent, Channel, OutboxEvent, Task

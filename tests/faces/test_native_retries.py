@@ -11,8 +11,9 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
+from accounts import sql
 from accounts.models import User
-from tasks import retries, sql
+from tasks import retries
 from tasks.actions import ACTIONS
 from tasks.lifecycle import State
 from tasks.models import AuditEvent, BulkOperation, Comment, IdempotencyKey, OutboxEvent, Task

@@ -89,7 +89,7 @@ def whole_tables(query: Any, params: Any) -> set[str]:
         return set()
     found: set[str] = set()
     raw: Any = connection.connection
-    prepared = isinstance(query, bytes)  # only `tasks.sql` sends those
+    prepared = isinstance(query, bytes)  # only `accounts.sql` sends those
     for options in ("format json", *(["format json, generic_plan"] if prepared else [])):
         kind = psycopg.Cursor if prepared else psycopg.ClientCursor
         with kind(raw) as cursor:

@@ -16,8 +16,9 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
+from accounts import sql
 from accounts.models import User
-from tasks import events, sql, work_items
+from tasks import events, work_items
 from tasks.actions import work
 from tasks.lifecycle import Operation
 
@@ -62,7 +63,10 @@ def audit_apart() -> None:
     def write(parameters: Any) -> None:
         if next(changes) == LIFE:
             os.kill(os.getpid(), signal.SIGKILL)
-        columns = events.input_cte(events.INPUT_COLUMNS), events.concerned_cte()
+        columns = (
+            events.input_cte(events.INPUT_COLUMNS, len(parameters["task_ids"])),
+            events.concerned_cte(),
+        )
         run(f"with {', '.join(columns)}, {record} select 1", parameters)
 
     events.RECORD = "event as (select 1)"

@@ -1,10 +1,12 @@
 """Django's PostgreSQL backend, which starts the embedded server before it first connects."""
 
+import select
 from collections.abc import Iterable
 from typing import Any
 
 from django.db.backends.postgresql import base, client
 from django.db.utils import OperationalError
+from psycopg.pq import TransactionStatus
 
 from taskmanager.postgres import Address, EmbeddedPostgresError, cluster_of, program
 
@@ -48,3 +50,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if address := _ensure(self.settings_dict):
             params["host"] = address.host
         return params
+
+    def is_usable(self) -> bool:
+        """Whether the connection still works, which Django wants to know before each request.
+
+        A server that hangs up is heard on the socket. While that is silent between transactions
+        nobody is asked: the question would be a seventh of all statements of a request.
+        """
+        if self.connection is None or self.connection.closed:
+            return False
+        socket = select.poll()
+        socket.register(self.connection, select.POLLIN)
+        idle = self.connection.info.transaction_status == TransactionStatus.IDLE
+        return (idle and not socket.poll(0)) or bool(super().is_usable())

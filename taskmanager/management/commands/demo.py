@@ -57,7 +57,7 @@ class Command(BaseCommand):
             self._prepare(console, options["tasks"])
             connection.close()
             port = free_port(0 if options["once"] else options["port"])
-            web = web_command("127.0.0.1", port, workers=2, threads=4)
+            web = web_command("127.0.0.1", port, workers=2, threads=8)
             metrics.start_afresh(port)
             with Server(web, address("127.0.0.1", port), worker=not options["no_worker"]) as server:
                 server.demand_answers()

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--workers", type=int, default=2, help="processes that answer")
-        parser.add_argument("--threads", type=int, default=4, help="for each of them")
+        parser.add_argument("--threads", type=int, default=8, help="for each of them")
         parser.add_argument(
             "--no-worker",
             action="store_true",

@@ -150,11 +150,11 @@ class Listing:
 
         Raises NotPermitted without the permission to view.
         """
-        seen = reading.visible(user)
-        way = self._way(seen, user)
+        reading.demand_viewer(user)
+        way = self._way(user)
         without = unread(self.fields)
         if way is None:
-            tasks = self.of(seen, user)
+            tasks = self.of(reading.visible(user), user)
             return listed(tasks, user, self.window, self.order, without=without)
         cursor, limit = self.window.cursor, self.window.limit
         place = Place(cursor.values, cursor.backwards) if cursor else None
@@ -162,39 +162,48 @@ class Listing:
         found = page_of(rows, cursor, limit, self.order)
         if found.whole and cursor is None:
             return found, {"count": len(found.rows)}
-        return found, counted(way.count(EXACT + 1))
+        return found, self._counted(way, user)
 
     def count(self, user: User) -> dict[str, int | None]:
         """How many tasks there are, perhaps an estimate. Raises NotPermitted likewise."""
-        seen = reading.visible(user)
-        way = self._way(seen, user)
-        if way is not None:
-            return counted(way.count(EXACT + 1))
-        return count(_newest(self.of(seen, user)), user)
+        reading.demand_viewer(user)
+        return self._counted(self._way(user), user)
 
     def summary(self, user: User) -> Summary:
         """The tasks counted by what they are. Raises NotPermitted likewise."""
-        seen = reading.visible(user)
-        way = self._way(seen, user)
+        reading.demand_viewer(user)
+        way = self._way(user)
         if way is not None:
             return summary(way.newest(SUMMED + 1))
-        return summary(lists.newest(_newest(self.of(seen, user))[: SUMMED + 1]))
+        seen = self.of(reading.visible(user), user)
+        return summary(lists.newest(_newest(seen)[: SUMMED + 1]))
 
-    def _way(self, seen: TaskQuerySet, user: User) -> Walk | Sifted | None:
+    def _counted(self, way: Walk | Sifted | None, user: User) -> dict[str, int | None]:
+        if way is None or (isinstance(way, Walk) and way.view is lists.EVERYTHING):
+            return count(_newest(self.of(reading.visible(user), user)), user)
+        return counted(way.count(EXACT + 1))
+
+    def _way(self, user: User) -> Walk | Sifted | None:
         """How the tasks are found; None where a queryset does as well or better.
 
-        That is so for accounts that see all tasks anyway. Where an index tells that few tasks can
-        be meant, those are sifted; else a walk tests what the filters ask on its way.
+        That is so for accounts that see all tasks anyway, if only some are asked for. Where an
+        index tells that few tasks can be meant, those are sifted; else a walk tests what the
+        filters ask on its way.
         """
         for ids in self.filters.candidates(user):
             found = lists.few(ids)
             if found is not None:
-                return Sifted(found, lists.test(self.of(seen, user)))
-        if self.view.walk is None or (self.view.walk in _OF_SEEN and roles_everywhere(user)):
+                return Sifted(found, lists.test(self.of(reading.visible(user), user)))
+        if self.view.walk is None:
             return None
         filters = self.filters
+        view = self.view.walk
+        if view in _OF_SEEN and roles_everywhere(user):
+            if view is not lists.VISIBLE or filters.states or filters.unowned or filters.others:
+                return None
+            view = lists.EVERYTHING
         among = lists.test(filters.through(Task.objects.all(), user)) if filters.others else None
-        return Walk(self.view.walk, user, filters.states, filters.unowned, among, filters.created)
+        return Walk(view, user, filters.states, filters.unowned, among, filters.created)
 
     def of(self, tasks: TaskQuerySet, user: User) -> TaskQuerySet:
         """Those of `tasks` that view and filters let through."""
@@ -222,7 +231,9 @@ def listed(
     without: frozenset[str] = frozenset(),
 ) -> tuple[Page[lists.Row], dict[str, int | None]]:
     """The page of a queryset, and how many tasks that has; for `without` see `lists.rows`."""
-    found = page(tasks.only(order.name), window.cursor, window.limit, order)
+    # No tasks, since making one costs more than finding it; what orders sort by is enough here.
+    places = tasks.values_list("pk", "created_at", "updated_at", "priority", "due_at", named=True)
+    found: Page[Any] = page(places, window.cursor, window.limit, order)
     read = lists.rows([task.pk for task in found.rows], without)
     rows = Page(read, found.previous, found.next)
     if found.whole and window.cursor is None:

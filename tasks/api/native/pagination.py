@@ -27,6 +27,7 @@ _MOST_NUMBER: Final = 2**63 - 1
 
 Item = TypeVar("Item")
 Row = TypeVar("Row", bound=Model)
+Found = TypeVar("Found")
 
 
 class Order(Protocol):
@@ -137,7 +138,9 @@ def page_of(found: Sequence[Item], cursor: Cursor | None, limit: int, order: Ord
     )
 
 
-def page(rows: QuerySet[Row], cursor: Cursor | None, limit: int, order: Order) -> Page[Row]:
+def page(
+    rows: QuerySet[Row, Found], cursor: Cursor | None, limit: int, order: Order
+) -> Page[Found]:
     """The page at a cursor, or the first one, of rows in the order of one column: one query."""
     descending = order.descending != (cursor is not None and cursor.backwards)
     if cursor is not None:

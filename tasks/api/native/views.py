@@ -357,7 +357,7 @@ class TaskViewSet(TaskView):
         headers: dict[str, str] | None = None,
         **members: Any,
     ) -> Response:
-        (document,) = documents([reading.read(task, self.user)], self.request)
+        (document,) = documents([reading.shown(task, self.user)], self.request)
         headers = {"ETag": _etag(task), **(headers or {})}
         return Response({**document, **members}, status=status, headers=headers)
 
