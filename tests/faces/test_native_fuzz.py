@@ -36,8 +36,9 @@ MATTERS_OF_TASTE = {
     "/parent",
     "/source",
     "/external_id",
+    "/expires_at",
 }
-"""What may be wrong though it is well formed: a place of no list, an order that a view has not."""
+"""What may be wrong though it is well formed: a place of no list, a time that has passed."""
 
 MATTERS_OF_FACT = {kind.code for kind in reasons()} | {"not_found", "contradiction", "too_many"}
 """Codes that tell of tasks and people, or of several parameters together: no document can."""
@@ -264,12 +265,13 @@ def _matter_of_fact(event: Any, pk: str, check: Any) -> bool:
     if check.name != "positive_data_acceptance" or response is None:
         return False
     problem = json.loads(response.content)
-    at_fault = {error.get("parameter") or error["pointer"] for error in problem["errors"]}
-    codes = {error["code"] for error in problem["errors"]}
-    return (
-        problem["code"] in MATTERS_OF_FACT | BOUNDS
-        or (bool(codes) and codes <= MATTERS_OF_FACT)
-        or (bool(at_fault) and at_fault <= MATTERS_OF_TASTE)
+    return problem["code"] in MATTERS_OF_FACT | BOUNDS or (
+        bool(problem["errors"])
+        and all(
+            error["code"] in MATTERS_OF_FACT
+            or (error.get("parameter") or error["pointer"]) in MATTERS_OF_TASTE
+            for error in problem["errors"]
+        )
     )
 
 
