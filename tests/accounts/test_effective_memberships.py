@@ -118,7 +118,7 @@ def change(users: list[User], groups: list[Group], act: tuple[Any, ...]) -> None
 
 
 @settings(
-    max_examples=120,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

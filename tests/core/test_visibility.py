@@ -282,7 +282,7 @@ def people(db: None) -> None:
 def test_every_way_to_ask_says_the_same() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=45, deadline=None, suppress_health_check=list(HealthCheck))
     @given(world=worlds(), person=st.sampled_from(PEOPLE), name=st.sampled_from(TASKS))
     def holds(world: World, person: str, name: str) -> None:
         savepoint = transaction.savepoint()

@@ -242,11 +242,15 @@ class Trial:
         if found:
             self.faults.append(f"{self.act.name}, {when}: {found}")
 
-    def every_statement(self, *, preparing: bool) -> None:
-        """Every harm at every statement; at the preparing of statements too, if asked."""
+    def every_statement(self, *, long: bool) -> None:
+        """Every harm at every statement, at the preparing of statements too.
+
+        In the short form one at each statement, in turn, and all of them at the commits.
+        """
         for position, text in enumerate(self.statements):
-            if preparing or not text.startswith("prepare "):
-                for harm in Harm:
+            if long or not text.startswith("prepare "):
+                each = long or position in self.commits
+                for harm in Harm if each else [list(Harm)[position % len(Harm)]]:
                     self.harm(position, harm)
         self.problem("at the end", *balance(connection))
 
@@ -342,7 +346,7 @@ def try_all(acts: Sequence[Act], line: Line, long: bool, tally: Tally) -> list[s
     for act in acts if long else _one_of_each_kind(acts):
         sweep()
         trial = Trial(act, assemble(), line)
-        trial.every_statement(preparing=long)
+        trial.every_statement(long=long)
         faults += trial.faults
         tally("statements that failed, or lost their answer or their session", trial.failed)
         tally("operations tried at each of their statements", 1)
