@@ -358,7 +358,7 @@ class Walk:
         text = f"""
             {_EXCLUDED}, k as materialized (
                 select id, row_number() over (order by {by}) as n
-                from (select distinct {", ".join(keys)}, id from ({" union all ".join(parts)}) x)
+                from (select distinct {", ".join(keys)}, id from ({" union all ".join(parts)}) x) y
                 order by n limit %(limit)s::bigint)"""
         return Part(text, {**self._params, "limit": limit, **_beyond(place)})
 
