@@ -370,7 +370,9 @@ class Walk:
         """
         if self._empty:
             return 0
-        parts = " union all ".join(self._part(source) for source in self.view.sources)
+        # All tasks have no index of their own but that in the order of time.
+        order = NEWEST if self.view is EVERYTHING else None
+        parts = " union all ".join(self._part(source, order) for source in self.view.sources)
         statement = f"""
             with {_EXCLUDED} select coalesce(sum(n), 0), count(*) from (
                 select count(*) as n from (

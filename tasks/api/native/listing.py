@@ -179,27 +179,30 @@ class Listing:
         return summary(lists.newest(_newest(seen)[: SUMMED + 1]))
 
     def _counted(self, way: Walk | Sifted | None, user: User) -> dict[str, int | None]:
-        if way is None or (isinstance(way, Walk) and way.view is lists.EVERYTHING):
+        if way is None or (isinstance(way, Walk) and way == Walk(lists.EVERYTHING, user)):
             return count(_newest(self.of(reading.visible(user), user)), user)
         return counted(way.count(EXACT + 1))
 
     def _way(self, user: User) -> Walk | Sifted | None:
         """How the tasks are found; None where a queryset does as well or better.
 
-        That is so for accounts that see all tasks anyway, if only some are asked for. Where an
-        index tells that few tasks can be meant, those are sifted; else a walk tests what the
-        filters ask on its way.
+        That is so for accounts that see all tasks anyway, if only some are asked for and no index
+        tells that those are many. Where an index tells that few can be meant, those are sifted;
+        else a walk tests what the filters ask on its way.
         """
+        plenty = False
         for ids in self.filters.candidates(user):
             found = lists.few(ids)
             if found is not None:
                 return Sifted(found, lists.test(self.of(reading.visible(user), user)))
+            plenty = True
         if self.view.walk is None:
             return None
         filters = self.filters
         view = self.view.walk
         if view in _OF_SEEN and roles_everywhere(user):
-            if view is not lists.VISIBLE or filters.states or filters.unowned or filters.others:
+            some = filters.states or filters.unowned or filters.others
+            if view is not lists.VISIBLE or (some and not plenty):
                 return None
             view = lists.EVERYTHING
         among = lists.test(filters.through(Task.objects.all(), user)) if filters.others else None
