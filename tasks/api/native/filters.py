@@ -254,6 +254,11 @@ class TaskFilters(FilterSet):  # type: ignore[misc]
         return tuple((sign, time) for sign, time in bounds if time)
 
     @property
+    def by_holder(self) -> bool:
+        """Whether a role is asked for whose holders stand in rows of their own."""
+        return self.form.cleaned_data["role"] in GRANTED
+
+    @property
     def others(self) -> bool:
         """Whether there is a filter that none of `states`, `unowned` and `created` tells of."""
         told = {"state", *(["owner"] if self.unowned else [])}

@@ -186,16 +186,17 @@ class Listing:
     def _way(self, user: User) -> Walk | Sifted | None:
         """How the tasks are found; None where a queryset does as well or better.
 
-        That is so for accounts that see all tasks anyway, if only some are asked for and no index
-        tells that those are many. Where an index tells that few can be meant, those are sifted;
-        else a walk tests what the filters ask on its way.
+        That is so for accounts that see all tasks anyway, if only some are asked for; but not
+        where somebody holds a role on many, since PostgreSQL might read all tasks to find those.
+        Where an index tells that few can be meant, those are sifted; else a walk tests what the
+        filters ask on its way.
         """
         plenty = False
         for ids in self.filters.candidates(user):
             found = lists.few(ids)
             if found is not None:
                 return Sifted(found, lists.test(self.of(reading.visible(user), user)))
-            plenty = True
+            plenty = self.filters.by_holder
         if self.view.walk is None:
             return None
         filters = self.filters
