@@ -13,6 +13,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
+from accounts import sql
 from accounts.models import Membership, User
 from tasks import events, work_items
 from tasks.actions import ACTIONS, Outcome, carry_out, plan
@@ -53,6 +54,24 @@ class Racer(threading.Thread):
         self.join(timeout=30)
         assert not self.is_alive(), "a racer hangs"
         return self.answer
+
+
+def paused_before_commit(
+    monkeypatch: pytest.MonkeyPatch, pk: UUID
+) -> tuple[threading.Event, threading.Event]:
+    """Whoever writes the task waits before the commit: (it is written, it may commit)."""
+    written, commit = threading.Event(), threading.Event()
+    run = sql.run
+
+    def pausing(statement: str, params: Any) -> Any:
+        rows = run(statement, params)
+        if params.get("task_ids") == [pk]:
+            written.set()
+            assert commit.wait(20)
+        return rows
+
+    monkeypatch.setattr(sql, "run", pausing)
+    return written, commit
 
 
 def together(*acts: Callable[[], Any]) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,6 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from accounts import sql
 from accounts.models import GroupNesting, Membership, User
 from tasks import events, feed
 from tasks.actions import ACTIONS
@@ -18,7 +16,7 @@ from tasks.lifecycle import State
 from tasks.models import AuditEvent, Channel, OutboxEvent, Task
 from tasks.people import group, user
 from tests.conftest import Cast
-from tests.core.test_races import Racer
+from tests.core.test_races import Racer, paused_before_commit
 from tests.factories import GroupFactory, call_by, make_in, make_task, make_tasks
 
 from .native_client import MISSING, REQUEST_ID, Api, assert_problem, task_path
@@ -326,17 +324,7 @@ def test_an_event_that_commits_late_is_not_skipped(
     early, late = make_tasks(2, cast.carol, [cast.noc])
     bob = Api(cast.bob)
     since = now(bob)
-    written, commit = threading.Event(), threading.Event()
-    run = sql.run
-
-    def pausing(statement: str, params: Any) -> Any:
-        rows = run(statement, params)
-        if params.get("task_ids") == [early.pk]:
-            written.set()
-            assert commit.wait(20)
-        return rows
-
-    monkeypatch.setattr(sql, "run", pausing)
+    written, commit = paused_before_commit(monkeypatch, early.pk)
     racer = Racer(lambda: ACTIONS["claim"]([early.pk], call=call_by(cast.bob)).one())
     racer.start()
     assert written.wait(20)

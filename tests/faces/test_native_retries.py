@@ -11,14 +11,13 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from accounts import sql
 from accounts.models import User
 from tasks import retries
 from tasks.actions import ACTIONS
 from tasks.lifecycle import State
 from tasks.models import AuditEvent, BulkOperation, Comment, IdempotencyKey, OutboxEvent, Task
 from tests.conftest import Cast
-from tests.core.test_races import Racer
+from tests.core.test_races import Racer, paused_before_commit
 from tests.factories import call_by, make_in, make_task, make_tasks
 
 from .native_client import MISSING, TASKS, Api, assert_problem, bulk_path, everything, task_path
@@ -277,17 +276,7 @@ def test_a_call_that_still_runs_is_not_made_twice(
     cast = committed_cast
     task, other = make_tasks(2, cast.carol, [cast.noc])
     bob, again = Api(cast.bob), Api(cast.bob)
-    written, commit = threading.Event(), threading.Event()
-    run = sql.run
-
-    def pausing(statement: str, params: Any) -> Any:
-        rows = run(statement, params)
-        if params.get("task_ids") == [task.pk]:
-            written.set()
-            assert commit.wait(20)
-        return rows
-
-    monkeypatch.setattr(sql, "run", pausing)
+    written, commit = paused_before_commit(monkeypatch, task.pk)
     racer = Racer(lambda: keyed(bob, task_path(task.pk, "comment"), {"text": "so"}))
     racer.start()
     assert written.wait(20)

@@ -179,7 +179,7 @@ class Listing:
         return summary(lists.newest(_newest(seen)[: SUMMED + 1]))
 
     def _counted(self, way: Walk | Sifted | None, user: User) -> dict[str, int | None]:
-        if way is None or (isinstance(way, Walk) and way == Walk(lists.EVERYTHING, user)):
+        if way is None or way == Walk(lists.EVERYTHING, user):
             return count(_newest(self.of(reading.visible(user), user)), user)
         return counted(way.count(EXACT + 1))
 
